@@ -1,0 +1,3 @@
+//! What publishes by itself: the metrics aggregator and scheduled broadcasts.
+
+pub mod events;

@@ -1,0 +1,6 @@
+//! stompbox: a STOMP message broker that browsers can talk to, in one binary.
+
+pub mod feeds;
+pub mod message;
+pub mod sockjs;
+pub mod stomp;

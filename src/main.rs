@@ -1,0 +1,3 @@
+//! The `stompbox` program.
+
+fn main() {}

@@ -1,0 +1,449 @@
+//! The nouns that every layer shares: destinations, messages, deliveries, principals.
+//!
+//! Nothing here knows a protocol, a socket or a task. [`Framing`] is how a transport
+//! wraps octets; it stands here so that a session can build a finished [`Image`] without
+//! naming the transport it will leave by.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+/// A destination name: 1 to 255 octets of UTF-8 without control characters, beginning with `/`.
+///
+/// Cheap to clone. Whether a name is a topic, a handler of the server or unknown is
+/// [`Destination::kind`].
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Destination(Arc<str>);
+
+impl Destination {
+    /// Checks and takes a name.
+    ///
+    /// # Errors
+    /// A name that is empty, too long, holds a control character or does not begin with `/`.
+    pub fn parse(name: &str) -> Result<Self, DestinationError> {
+        if name.is_empty() {
+            return Err(DestinationError::Empty);
+        }
+        if name.len() > MAX_DESTINATION_BYTES {
+            return Err(DestinationError::TooLong { size: name.len() });
+        }
+        if let Some(at) = name.find(char::is_control) {
+            return Err(DestinationError::ControlCharacter { at });
+        }
+        if !name.starts_with('/') {
+            return Err(DestinationError::NoLeadingSlash);
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What the name's first word makes of it.
+    pub fn kind(&self) -> DestinationKind {
+        let rest = &self.0[1..];
+        let (first, name) = rest.split_once('/').unwrap_or((rest, ""));
+        if name.is_empty() {
+            return DestinationKind::Unknown;
+        }
+        match first {
+            "topic" => DestinationKind::Topic,
+            "app" => DestinationKind::App,
+            _ => DestinationKind::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// What a destination means to the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DestinationKind {
+    /// `/topic/NAME`: every subscriber gets each message.
+    Topic,
+    /// `/app/NAME`: the server's own handlers.
+    App,
+    /// Anything else; refused with the list of what is allowed.
+    Unknown,
+}
+
+/// Why a destination name was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DestinationError {
+    /// The name was empty.
+    #[error("a destination must not be empty")]
+    Empty,
+    /// The name was longer than [`MAX_DESTINATION_BYTES`].
+    #[error("the destination is {size} octets long; at most {MAX_DESTINATION_BYTES} are allowed")]
+    TooLong {
+        /// Its length in octets.
+        size: usize,
+    },
+    /// The name held a control character.
+    #[error("the destination holds a control character at octet {at}")]
+    ControlCharacter {
+        /// The offset in octets.
+        at: usize,
+    },
+    /// The name did not begin with a slash.
+    #[error("a destination begins with /, as in /topic/NAME or /app/NAME")]
+    NoLeadingSlash,
+}
+
+/// The longest destination name, in octets.
+pub const MAX_DESTINATION_BYTES: usize = 255;
+
+/// A message's number, unique in this process's life and rising in the order of publishing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageId(pub u64);
+
+/// A subscription's number within its session: never used twice there, so that a late
+/// delivery cannot reach a later subscription that took over the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubscriptionId(pub u32);
+
+/// Who a session acts for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Principal {
+    /// Nobody gave credentials, and none were needed.
+    Anonymous,
+    /// The named user.
+    User(Arc<str>),
+}
+
+impl Principal {
+    /// The user's name, if there is one.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Anonymous => None,
+            Self::User(name) => Some(name),
+        }
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name().unwrap_or("anonymous"))
+    }
+}
+
+/// What a client gave to say who it is. `Debug` never shows a secret.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// A user name and a password (`login` + `passcode`, or HTTP Basic).
+    Password {
+        /// The user name.
+        login: String,
+        /// The password.
+        passcode: String,
+    },
+    /// A bearer token.
+    Token(String),
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Password { login, .. } => write!(f, "Password({login:?}, ***)"),
+            Self::Token(_) => f.write_str("Token(***)"),
+        }
+    }
+}
+
+/// One header: name and value, unescaped.
+pub type Header = (Box<str>, Box<str>);
+
+/// What a publisher hands over, before the broker gave it a number and a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// Where to.
+    pub destination: Destination,
+    /// The sender's own headers, in its order, each name once; without `destination`,
+    /// `content-length`, `receipt`, `transaction`.
+    pub headers: Vec<Header>,
+    /// The body; octets, never assumed to be UTF-8.
+    pub body: Bytes,
+}
+
+impl Publication {
+    /// The value of the first header of that name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        find_header(&self.headers, name)
+    }
+}
+
+/// What the broker routes: immutable, shared by all who receive it.
+pub struct Message {
+    /// Its number.
+    pub id: MessageId,
+    /// Where it went.
+    pub destination: Destination,
+    /// The sender's headers.
+    pub headers: Vec<Header>,
+    /// The body.
+    pub body: Bytes,
+    /// When the broker took it, in milliseconds since the Unix epoch.
+    pub timestamp_ms: u64,
+    /// When it is no longer worth delivering, in milliseconds since the Unix epoch.
+    pub expires_at_ms: Option<u64>,
+    /// The finished wire images that sessions share.
+    pub images: ImageCache,
+    is_text: OnceLock<bool>,
+}
+
+impl Message {
+    /// Makes a message of a publication.
+    pub fn new(id: MessageId, publication: Publication, timestamp_ms: u64, expires_at_ms: Option<u64>) -> Self {
+        Self {
+            id,
+            destination: publication.destination,
+            headers: publication.headers,
+            body: publication.body,
+            timestamp_ms,
+            expires_at_ms,
+            images: ImageCache::default(),
+            is_text: OnceLock::new(),
+        }
+    }
+
+    /// The value of the first header of that name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        find_header(&self.headers, name)
+    }
+
+    /// Whether the body is UTF-8; looked at once per message.
+    pub fn is_text(&self) -> bool {
+        *self.is_text.get_or_init(|| std::str::from_utf8(&self.body).is_ok())
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Message({} to {}, {} octets)", self.id.0, self.destination, self.body.len())
+    }
+}
+
+fn find_header<'a>(headers: &'a [Header], name: &str) -> Option<&'a str> {
+    headers.iter().find(|(n, _)| &**n == name).map(|(_, value)| &**value)
+}
+
+/// A message on its way to one subscription.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Whose.
+    pub subscription: SubscriptionId,
+    /// What.
+    pub message: Arc<Message>,
+    /// Whether it is a retained value, sent because the subscription is new.
+    pub retained: bool,
+    /// How many messages of this subscription were dropped right before this one.
+    pub dropped: u32,
+}
+
+/// What a subscription does when its session's mailbox is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Overflow {
+    /// The session is closed as a slow consumer.
+    #[default]
+    Close,
+    /// The oldest waiting message of the subscription makes room.
+    DropOldest,
+    /// At most one message per destination waits: the newest.
+    Latest,
+}
+
+/// Octets ready for the socket: a head that may be this subscriber's own and a tail that is
+/// shared. Either may be empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Image {
+    /// Goes first.
+    pub head: Bytes,
+    /// Follows the head.
+    pub tail: Bytes,
+}
+
+impl Image {
+    /// Octets on the wire.
+    pub fn len(&self) -> usize {
+        self.head.len() + self.tail.len()
+    }
+
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl From<Bytes> for Image {
+    fn from(head: Bytes) -> Self {
+        Self { head, tail: Bytes::new() }
+    }
+}
+
+/// How a transport wraps the octets of one message.
+///
+/// An image is built in two steps, so that what follows a subscriber's own head is wrapped
+/// once for all: first [`Framing::tail`], then [`Framing::head`] with the wrapped tail's length.
+pub trait Framing: fmt::Debug + Sync {
+    /// Which row of the image cache is this framing's, below [`FRAMINGS`]. Two framings
+    /// share a row only if they wrap alike.
+    fn row(&self) -> usize;
+
+    /// Whether octets that are not UTF-8 can be carried.
+    fn carries_binary(&self) -> bool;
+
+    /// Wraps the shared end of a message. `is_text` is whether head and tail are UTF-8.
+    fn tail(&self, tail: &Bytes, is_text: bool) -> Bytes;
+
+    /// Wraps the beginning of a message; `tail_len` is the length of the wrapped tail.
+    fn head(&self, head: &[u8], tail_len: usize, is_text: bool) -> Bytes;
+
+    /// Wraps a message that is nobody else's.
+    fn whole(&self, octets: &[u8], is_text: bool) -> Image {
+        let tail = self.tail(&Bytes::new(), is_text);
+        Image { head: self.head(octets, tail.len(), is_text), tail }
+    }
+}
+
+/// No framing at all: STOMP over TCP, and the scripts that test sessions.
+#[derive(Debug, Clone, Copy)]
+pub struct Plain;
+
+impl Framing for Plain {
+    fn row(&self) -> usize {
+        0
+    }
+
+    fn carries_binary(&self) -> bool {
+        true
+    }
+
+    fn tail(&self, tail: &Bytes, _is_text: bool) -> Bytes {
+        tail.clone()
+    }
+
+    fn head(&self, head: &[u8], _tail_len: usize, _is_text: bool) -> Bytes {
+        Bytes::copy_from_slice(head)
+    }
+}
+
+/// How many framings there can be.
+pub const FRAMINGS: usize = 6;
+
+/// How many dialects of the wire format there can be (the versions' escaping rules).
+pub const DIALECTS: usize = 3;
+
+/// The finished images of one message.
+///
+/// Wrapped tails have a fixed place each; whole images are kept for the first few
+/// subscription names (nearly every browser subscribes as `sub-0`), and later names get a
+/// head of their own in front of the shared tail. Reading takes no lock.
+#[derive(Default)]
+pub struct ImageCache {
+    tails: OnceLock<Box<[[OnceLock<Bytes>; DIALECTS]; FRAMINGS]>>,
+    whole: [OnceLock<Box<CachedImage>>; WHOLE_IMAGES],
+}
+
+struct CachedImage {
+    row: usize,
+    dialect: usize,
+    subscription: Box<str>,
+    image: Image,
+}
+
+impl ImageCache {
+    /// The shared tail in that framing and dialect, built at the first call.
+    pub fn tail(&self, row: usize, dialect: usize, build: impl FnOnce() -> Bytes) -> Bytes {
+        let tails = self.tails.get_or_init(Box::default);
+        tails[row][dialect].get_or_init(build).clone()
+    }
+
+    /// The whole image for a subscription of that name; built, and kept while there is room,
+    /// at the first call.
+    pub fn whole(&self, row: usize, dialect: usize, subscription: &str, build: impl FnOnce() -> Image) -> Image {
+        let mut build = Some(build);
+        for slot in &self.whole {
+            let cached = slot.get_or_init(|| {
+                let image = build.take().map_or_else(Image::default, |build| build());
+                Box::new(CachedImage { row, dialect, subscription: subscription.into(), image })
+            });
+            if cached.row == row && cached.dialect == dialect && *cached.subscription == *subscription {
+                return cached.image.clone();
+            }
+        }
+        build.map_or_else(Image::default, |build| build())
+    }
+}
+
+/// Enough for every framing and version in use at once under one subscription name.
+const WHOLE_IMAGES: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_of_255_octets_is_taken_and_one_of_256_is_not() {
+        let name = |size: usize| format!("/topic/{}", "x".repeat(size - "/topic/".len()));
+        assert!(Destination::parse(&name(255)).is_ok());
+        assert_eq!(Destination::parse(&name(256)), Err(DestinationError::TooLong { size: 256 }));
+    }
+
+    #[test]
+    fn a_destination_is_not_empty_has_a_leading_slash_and_no_control_character() {
+        assert_eq!(Destination::parse(""), Err(DestinationError::Empty));
+        assert_eq!(Destination::parse("topic/a"), Err(DestinationError::NoLeadingSlash));
+        assert_eq!(Destination::parse("/topic/a\nb"), Err(DestinationError::ControlCharacter { at: 8 }));
+    }
+
+    #[test]
+    fn the_first_word_makes_the_kind() {
+        let kind = |name| Destination::parse(name).map(|d| d.kind());
+        assert_eq!(kind("/topic/a"), Ok(DestinationKind::Topic));
+        assert_eq!(kind("/app/a"), Ok(DestinationKind::App));
+        assert_eq!(kind("/topic/"), Ok(DestinationKind::Unknown));
+        assert_eq!(kind("/topical/a"), Ok(DestinationKind::Unknown));
+    }
+
+    #[test]
+    fn an_image_is_built_once_per_framing_dialect_and_name() {
+        let cache = ImageCache::default();
+        let image = |text: &'static str| Image::from(Bytes::from_static(text.as_bytes()));
+        assert_eq!(cache.whole(0, 0, "sub-0", || image("first")), image("first"));
+        assert_eq!(cache.whole(0, 0, "sub-0", || image("again")), image("first"));
+        assert_eq!(cache.whole(0, 1, "sub-0", || image("other")), image("other"));
+        assert_eq!(cache.whole(1, 0, "sub-0", || image("row")), image("row"));
+    }
+
+    #[test]
+    fn more_names_than_the_cache_holds_still_get_their_own_image() {
+        let cache = ImageCache::default();
+        for turn in 0..2 {
+            for n in 0..WHOLE_IMAGES + 3 {
+                let name = format!("sub-{n}");
+                let image = cache.whole(0, 0, &name, || Image::from(Bytes::from(name.clone())));
+                assert_eq!(image.head, name.as_bytes(), "turn {turn}");
+            }
+        }
+    }
+
+    #[test]
+    fn credentials_do_not_show_their_secret() {
+        let password = Credentials::Password { login: "ann".into(), passcode: "s3cret".into() };
+        let token = Credentials::Token("s3cret".into());
+        assert!(!format!("{password:?} {token:?}").contains("s3cret"));
+    }
+}
