@@ -5,6 +5,21 @@
 
 use std::time::Duration;
 
+pub mod decode;
+pub mod decode_error;
+pub mod encode;
+pub mod escape;
+pub mod frame;
+pub mod heart_beat;
+pub mod session;
+mod version;
+
+pub use decode::Decoder;
+pub use decode_error::DecodeError;
+pub use frame::{Command, Frame};
+pub use session::{Action, Session, SessionError};
+pub use version::{SUPPORTED_VERSIONS, Version};
+
 /// What a session needs to know from the settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
