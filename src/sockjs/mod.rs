@@ -3,7 +3,17 @@
 //! What lives here: the protocol between a SockJS client and a server. What does not: STOMP,
 //! the broker, or what the messages mean.
 
+pub mod answer;
+pub mod frame;
+pub mod framing;
+pub mod octets;
+pub mod payload;
+pub mod route;
+mod session;
+
 use std::time::Duration;
+
+pub use session::{Action, Closed, InboxFull, ReceiverId, Session};
 
 /// What a SockJS service needs to know from the settings.
 #[derive(Debug, Clone)]
