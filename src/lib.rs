@@ -1,5 +1,7 @@
 //! stompbox: a STOMP message broker that browsers can talk to, in one binary.
 
+pub mod cli;
+pub mod config;
 pub mod feeds;
 pub mod message;
 pub mod sockjs;
