@@ -1,6 +1,8 @@
 //! stompbox: a STOMP message broker that browsers can talk to, in one binary.
 
 pub mod broker;
+pub mod cli;
+pub mod config;
 pub mod feeds;
 pub mod message;
 pub mod net;

@@ -1,3 +1,34 @@
 //! The `stompbox` program.
 
-fn main() {}
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use stompbox::cli::{self, Cli, Command, ServeArgs};
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(args) => serve(&args),
+        Command::Check(args) => args.run(cli::environment()).map_err(Into::into).and_then(|toml| print(&toml)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to be done if standard error is gone, too
+            let _ = writeln!(std::io::stderr(), "stompbox: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn serve(args: &ServeArgs) -> Result<(), Box<dyn Error>> {
+    let config = args.load(cli::environment())?;
+    cli::log::start(&config.log)?;
+    tracing::info!(listen = %config.server.listen, shards = config.server.shards, demo = args.demo, "settings read");
+    Ok(())
+}
+
+fn print(text: &str) -> Result<(), Box<dyn Error>> {
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}

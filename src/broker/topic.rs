@@ -98,7 +98,7 @@ mod tests {
         keep(&retained, 2, "/topic/a", "new", None).unwrap();
         assert_eq!(ids(&retained, "/topic/a", 0), [2]);
         keep(&retained, 3, "/topic/a", "", None).unwrap();
-        assert_eq!(ids(&retained, "/topic/a", 0), []);
+        assert_eq!(ids(&retained, "/topic/a", 0), [0; 0]);
         assert_eq!(retained.values.read().unwrap().bytes, 0);
     }
 
@@ -115,7 +115,7 @@ mod tests {
         let retained = Retained::new(LIMITS);
         keep(&retained, 1, "/topic/a", "x", Some(100)).unwrap();
         assert_eq!(ids(&retained, "/topic/a", 99), [1]);
-        assert_eq!(ids(&retained, "/topic/a", 100), []);
+        assert_eq!(ids(&retained, "/topic/a", 100), [0; 0]);
     }
 
     #[test]

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::time::Sleep;
 use tracing::{debug, info};
 
@@ -24,8 +23,10 @@ use crate::broker::handle::{PublishError, Target, now_ms};
 use crate::broker::mailbox::{Entry, Mailbox, Pushed};
 use crate::broker::router::{ConnectionKey, Route};
 use crate::broker::{Broker, BrokerError};
-use crate::message::{Delivery, Destination, Message, Publication, SubscriptionId};
-use crate::stomp::session::{Action, CloseReason, Refusal, Reply, Session, SessionError, Subscription, Ticket};
+use crate::message::{Delivery, Destination, Image, Message, Publication, SubscriptionId};
+use crate::stomp::session::{
+    Action, CloseReason, Refusal, Reply, Session, SessionError, Subscription, Ticket, TransactionAction,
+};
 
 /// One client's connection, owned by its task and by its shard's table.
 pub struct Connection {
@@ -42,7 +43,7 @@ struct State {
     session: Session,
     mailbox: Mailbox,
     /// Octets that the socket did not take; their first may be partly written.
-    unwritten: VecDeque<Bytes>,
+    unwritten: VecDeque<Image>,
     is_blocked: bool,
     waker: Option<Waker>,
     subscriptions: Vec<(SubscriptionId, Destination)>,
@@ -123,12 +124,9 @@ impl Connection {
             Pushed::Dropped(count) => stats.dropped_overflow.add(u64::from(count)),
             Pushed::Full => {
                 stats.slow_consumers.add(1);
-                let limits = self.broker().mailbox_limits();
                 let error = SessionError::SlowConsumer {
                     messages: state.mailbox.deliveries(),
                     bytes: state.mailbox.bytes(),
-                    max_messages: limits.messages,
-                    max_bytes: limits.bytes,
                 };
                 self.fail(&mut state, error);
                 return false;
@@ -299,7 +297,7 @@ impl Connection {
                         Err(_) => {
                             self.broker().stats().refused.add(1);
                             info!(connection = self.id, transport = self.io.transport(), "access refused");
-                            Reply::Refused(Refusal { status: 401, reason: "Access refused".into() })
+                            Reply::Refused(Refusal::new(401, "Access refused"))
                         }
                     };
                     state.session.handle_reply(now, ticket, reply);
@@ -307,23 +305,20 @@ impl Connection {
                 Action::Publish { ticket, publication } => {
                     self.publish(state, now, ticket, VecDeque::from([publication]));
                 }
-                Action::Commit { ticket, publications, .. } => self.commit(state, now, ticket, publications),
-                Action::Subscribe { ticket, subscription } => self.subscribe(state, now, ticket, subscription),
+                Action::Commit { ticket, actions } => self.commit(state, now, ticket, actions),
+                Action::Subscribe { ticket, subscription } => self.subscribe(state, now, ticket, *subscription),
                 Action::Unsubscribe { subscription } => self.unsubscribe(state, subscription),
                 Action::Settle { ticket, .. } => state.session.handle_reply(now, ticket, Reply::Done),
-                Action::Close(reason) => self.on_close(state, now, &reason),
+                Action::Close(reason) => self.on_close(state, now, reason),
             }
         }
     }
 
-    fn on_close(&self, state: &mut State, now: Instant, reason: &CloseReason) {
+    fn on_close(&self, state: &mut State, now: Instant, reason: CloseReason) {
         let lost = state.mailbox.clear_deliveries();
         self.broker().stats().dropped_closed.add(lost as u64);
-        let close = Close {
-            websocket_code: reason.websocket_code(),
-            sockjs_code: reason.sockjs_code(),
-            reason: reason.to_string(),
-        };
+        let (sockjs_code, text) = reason.sockjs_close();
+        let close = Close { websocket_code: reason.websocket_code(), sockjs_code, reason: text.into() };
         debug!(connection = self.id, reason = close.reason, "closing");
         state.ending.get_or_insert_with(|| Box::new(Ending { close, deadline: now + LINGER, farewell_queued: false }));
     }
@@ -365,8 +360,8 @@ impl Connection {
     /// by what one SUBSCRIBE can ask for.
     fn push_private(&self, state: &mut State, subscription: SubscriptionId, message: Arc<Message>, retained: bool) {
         // Frames that the session has finished already come first.
-        while let Some(action) = state.session.poll_action_if_transmit() {
-            state.mailbox.push_octets(action);
+        while let Some(image) = state.session.poll_transmit() {
+            state.mailbox.push_octets(image);
         }
         state.mailbox.push_anyway(Delivery { subscription, message, retained, dropped: 0 });
     }
@@ -382,21 +377,24 @@ impl Connection {
     fn refuse(&self, state: &mut State, now: Instant, ticket: Ticket, error: &BrokerError) {
         self.broker().stats().refused.add(1);
         info!(connection = self.id, reason = %error, "refused");
-        state.session.handle_reply(
-            now,
-            ticket,
-            Reply::Refused(Refusal { status: error.status(), reason: error.to_string() }),
-        );
+        state.session.handle_reply(now, ticket, Reply::Refused(Refusal::new(error.status(), error.to_string())));
     }
 
     /// STOMP 1.2 "COMMIT": all or nothing, so every publication is checked before the first goes.
-    fn commit(&self, state: &mut State, now: Instant, ticket: Ticket, publications: Vec<Publication>) {
+    fn commit(&self, state: &mut State, now: Instant, ticket: Ticket, actions: Vec<TransactionAction>) {
+        let publications: VecDeque<Publication> = actions
+            .into_iter()
+            .filter_map(|action| match action {
+                TransactionAction::Publish(publication) => Some(publication),
+                TransactionAction::Settle(_) => None,
+            })
+            .collect();
         let principal = state.session.principal();
         let refusal =
             publications.iter().find_map(|publication| self.broker().check_send(principal, publication).err());
         match refusal {
             Some(error) => self.refuse(state, now, ticket, &error),
-            None => self.publish(state, now, ticket, publications.into()),
+            None => self.publish(state, now, ticket, publications),
         }
     }
 
@@ -479,13 +477,13 @@ impl Connection {
     }
 
     /// Makes octets of what waits, up to what one write can take.
-    fn fill(&self, state: &mut State, now: Instant, queue: &mut VecDeque<Bytes>) {
+    fn fill(&self, state: &mut State, now: Instant, queue: &mut VecDeque<Image>) {
         let mut bytes = 0;
         while queue.len() < FLUSH_PIECES && bytes < FLUSH_BYTES {
             match state.mailbox.pop() {
                 Some(Entry::Octets(image)) => {
                     bytes += image.len();
-                    push_image(queue, image);
+                    queue.push_back(image);
                 }
                 Some(Entry::Delivery(delivery)) => {
                     if delivery.message.expires_at_ms.is_some_and(|at| at <= now_ms()) {
@@ -493,9 +491,9 @@ impl Connection {
                         continue;
                     }
                     state.session.handle_delivery(now, delivery);
-                    while let Some(image) = state.session.poll_action_if_transmit() {
+                    while let Some(image) = state.session.poll_transmit() {
                         bytes += image.len();
-                        push_image(queue, image);
+                        queue.push_back(image);
                     }
                     self.broker().stats().delivered.add(1);
                 }
@@ -509,14 +507,6 @@ impl Connection {
                     return;
                 }
             }
-        }
-    }
-}
-
-fn push_image(queue: &mut VecDeque<Bytes>, image: crate::message::Image) {
-    for octets in [image.head, image.tail] {
-        if !octets.is_empty() {
-            queue.push_back(octets);
         }
     }
 }

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
@@ -15,7 +14,7 @@ use super::connection::Connection;
 use super::io::MessageIo;
 use crate::broker::Broker;
 use crate::broker::router::{ConnectionKey, Route, Router, Routes};
-use crate::message::{Credentials, Destination, Message, SubscriptionId};
+use crate::message::{Credentials, Destination, Image, Message, SubscriptionId};
 use crate::stomp;
 use crate::stomp::session::{Session, SessionError};
 
@@ -27,7 +26,7 @@ pub struct Fanout {
     router: RefCell<Router>,
     connections: RefCell<Vec<Place>>,
     free: RefCell<Vec<u32>>,
-    scratch: Cell<VecDeque<Bytes>>,
+    scratch: Cell<VecDeque<Image>>,
     next_id: Cell<u64>,
     is_draining: Cell<bool>,
     tasks: TaskTracker,
@@ -160,11 +159,11 @@ impl Fanout {
     }
 
     /// A queue for one flush, kept with its room for the next.
-    pub(super) fn take_scratch(&self) -> VecDeque<Bytes> {
+    pub(super) fn take_scratch(&self) -> VecDeque<Image> {
         self.scratch.take()
     }
 
-    pub(super) fn give_scratch_back(&self, scratch: VecDeque<Bytes>) {
+    pub(super) fn give_scratch_back(&self, scratch: VecDeque<Image>) {
         self.scratch.set(scratch);
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::message::Framing;
+use crate::message::{Framing, Image};
 
 /// A transport that carries messages both ways.
 ///
@@ -24,7 +24,7 @@ pub trait MessageIo {
     ///
     /// # Errors
     /// The transport is gone.
-    fn try_write(&self, queue: &mut VecDeque<Bytes>) -> io::Result<Written>;
+    fn try_write(&self, queue: &mut VecDeque<Image>) -> io::Result<Written>;
 
     /// Ready when [`MessageIo::try_write`] may get on after it was blocked.
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
@@ -42,9 +42,9 @@ pub trait MessageIo {
         None
     }
 
-    /// Adds the transport's own farewell to `queue`; what the peer sends from now on counts only
-    /// as far as it closes.
-    fn farewell(&self, close: &Close, queue: &mut VecDeque<Bytes>);
+    /// Adds the transport's own farewell to `queue`, or takes what is left of `queue` and says
+    /// farewell itself; what the peer sends from now on counts only as far as it closes.
+    fn farewell(&self, close: &Close, queue: &mut VecDeque<Image>);
 }
 
 /// What one [`MessageIo::try_write`] did.

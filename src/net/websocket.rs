@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpC
 use self::reader::{Event, Reader};
 use super::clock;
 use super::io::{Close, Ended, Incoming, MessageIo, Written};
-use crate::message::Framing;
+use crate::message::{Framing, Image};
 
 /// What a WebSocket needs to know from the settings.
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +87,7 @@ impl WebSocket {
     }
 
     /// Octets written from the front of `queue`, all in one call where they fit.
-    pub fn try_write(&self, queue: &mut VecDeque<Bytes>) -> io::Result<Written> {
+    pub fn try_write(&self, queue: &mut VecDeque<Image>) -> io::Result<Written> {
         try_write(&self.stream, queue)
     }
 
@@ -187,7 +187,7 @@ impl MessageIo for RawWebSocket {
         "raw-websocket"
     }
 
-    fn try_write(&self, queue: &mut VecDeque<Bytes>) -> io::Result<Written> {
+    fn try_write(&self, queue: &mut VecDeque<Image>) -> io::Result<Written> {
         self.0.try_write(queue)
     }
 
@@ -211,8 +211,8 @@ impl MessageIo for RawWebSocket {
         self.0.handle_timeout(now)
     }
 
-    fn farewell(&self, close: &Close, queue: &mut VecDeque<Bytes>) {
-        queue.push_back(close_frame(Some(close.websocket_code), &close.reason));
+    fn farewell(&self, close: &Close, queue: &mut VecDeque<Image>) {
+        queue.push_back(close_frame(Some(close.websocket_code), &close.reason).into());
     }
 }
 
@@ -265,14 +265,15 @@ fn frame(opcode: OpCode, payload: &[u8], more: usize) -> Bytes {
 }
 
 /// Writes from the front of `queue` with as few calls as it takes.
-pub(super) fn try_write(stream: &TcpStream, queue: &mut VecDeque<Bytes>) -> io::Result<Written> {
+pub(super) fn try_write(stream: &TcpStream, queue: &mut VecDeque<Image>) -> io::Result<Written> {
     let mut bytes = 0;
     while !queue.is_empty() {
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let mut count = 0;
-        for (slice, octets) in slices.iter_mut().zip(queue.iter()) {
-            *slice = IoSlice::new(octets);
-            count += 1;
+        for (pair, image) in slices.chunks_exact_mut(2).zip(queue.iter()) {
+            pair[0] = IoSlice::new(&image.head);
+            pair[1] = IoSlice::new(&image.tail);
+            count += 2;
         }
         match stream.try_write_vectored(&slices[..count]) {
             Ok(written) => {
@@ -286,10 +287,12 @@ pub(super) fn try_write(stream: &TcpStream, queue: &mut VecDeque<Bytes>) -> io::
     Ok(Written { bytes, is_blocked: false })
 }
 
-fn advance(queue: &mut VecDeque<Bytes>, mut written: usize) {
+fn advance(queue: &mut VecDeque<Image>, mut written: usize) {
     while let Some(front) = queue.front_mut() {
         if front.len() > written {
-            front.advance(written);
+            let of_head = written.min(front.head.len());
+            front.head.advance(of_head);
+            front.tail.advance(written - of_head);
             return;
         }
         written -= front.len();
@@ -337,9 +340,12 @@ mod tests {
 
     #[test]
     fn a_partial_write_leaves_the_rest_in_order() {
-        let mut queue = VecDeque::from([Bytes::from("abc"), Bytes::new(), Bytes::from("def")]);
+        let image = |head, tail| Image { head: Bytes::from_static(head), tail: Bytes::from_static(tail) };
+        let mut queue = VecDeque::from([image(b"abc", b""), image(b"", b""), image(b"de", b"fgh")]);
         advance(&mut queue, 4);
-        assert_eq!(queue, [Bytes::from("ef")]);
+        assert_eq!(queue, [image(b"e", b"fgh")]);
+        advance(&mut queue, 2);
+        assert_eq!(queue, [image(b"", b"gh")]);
         advance(&mut queue, 2);
         assert!(queue.is_empty());
     }

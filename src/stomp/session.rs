@@ -21,7 +21,7 @@ use super::frame::{Command, Frame};
 use super::heart_beat::{HeartBeat, Offer};
 use super::version::{SUPPORTED_VERSIONS, Version};
 use super::{Refusals, Settings};
-use crate::message::{Credentials, Delivery, Framing, Principal};
+use crate::message::{Credentials, Delivery, Framing, Image, Principal};
 
 mod acks;
 mod action;
@@ -196,6 +196,11 @@ impl Session {
     /// What to do next.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.outbox.poll()
+    }
+
+    /// The octets to transmit next, unless something else is to be done before.
+    pub fn poll_transmit(&mut self) -> Option<Image> {
+        self.outbox.poll_transmit()
     }
 
     /// When [`Session::handle_timeout`] has something to do at the latest.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::action::Action;
+use crate::message::Image;
 
 /// Actions in their order. The first has a place of its own, so that one delivery to an idle
 /// session takes no memory; an empty queue holds none.
@@ -30,5 +31,14 @@ impl Outbox {
             self.rest = VecDeque::new();
         }
         Some(action)
+    }
+
+    pub(super) fn poll_transmit(&mut self) -> Option<Image> {
+        let next = self.first.as_ref().or_else(|| self.rest.front())?;
+        if !matches!(next, Action::Transmit(_)) {
+            return None;
+        }
+        let Action::Transmit(image) = self.poll()? else { return None };
+        Some(image)
     }
 }
