@@ -576,7 +576,7 @@ fn image(text: &str) -> Image {
     SOCKJS_QUOTED.whole(text.as_bytes(), true)
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         websocket: true,
         heartbeat: Duration::from_secs(25),
