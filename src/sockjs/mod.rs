@@ -50,3 +50,21 @@ pub struct Settings {
     /// The origins that may use the service; empty: all.
     pub origins: Vec<String>,
 }
+
+#[cfg(test)]
+impl Settings {
+    /// What `/echo` of the conformance server has, with a small inbox.
+    fn conformance() -> Self {
+        Self {
+            websocket: true,
+            heartbeat: Duration::from_secs(25),
+            disconnect_delay: Duration::from_secs(5),
+            response_limit_bytes: 4096,
+            inbox_bytes: 1000,
+            payload_bytes: 1000,
+            cookie_needed: false,
+            base_url: None,
+            origins: Vec::new(),
+        }
+    }
+}

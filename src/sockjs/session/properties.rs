@@ -60,7 +60,7 @@ impl Run {
     fn new() -> Self {
         #[expect(clippy::disallowed_methods, reason = "the artificial clock has to start somewhere")]
         let now = Instant::now();
-        let session = Session::new(&tests::settings(), now);
+        let session = Session::new(&Settings::conformance(), now);
         Self { session, now, receivers: 0, ended: Vec::new(), sent: 0, received: Vec::new(), ended_count: 0 }
     }
 
