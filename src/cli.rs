@@ -2,6 +2,7 @@
 
 pub mod log;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -64,7 +65,7 @@ impl ServeArgs {
     ///
     /// # Errors
     /// As [`Config::load`], or the file cannot be read.
-    pub fn load(&self, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config, ConfigError> {
+    pub fn load(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Config, ConfigError> {
         let flags = [
             ("--listen", "server.listen", self.listen.as_deref()),
             ("--shards", "server.shards", self.shards.as_deref()),
@@ -90,7 +91,7 @@ impl CheckArgs {
     ///
     /// # Errors
     /// As [`Config::load`], or the file cannot be read.
-    pub fn run(&self, environment: impl IntoIterator<Item = (String, String)>) -> Result<String, ConfigError> {
+    pub fn run(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<String, ConfigError> {
         let sources = Sources::default().variables(environment);
         let sources = match &self.file {
             Some(path) => sources.read_file(path)?,
@@ -98,12 +99,6 @@ impl CheckArgs {
         };
         Config::load(sources)?.to_toml()
     }
-}
-
-/// The environment of this process; what is not UTF-8 has its odd octets replaced, so that
-/// a setting with such a value is refused by name.
-pub fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
 }
 
 const AFTER_HELP: &str = "Settings come from defaults, then the file, then the environment, then flags. \

@@ -10,7 +10,7 @@ use stompbox::cli::{self, Cli, Command, ServeArgs};
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => serve(&args),
-        Command::Check(args) => args.run(cli::environment()).map_err(Into::into).and_then(|toml| print(&toml)),
+        Command::Check(args) => args.run(std::env::vars_os()).map_err(Into::into).and_then(|toml| print(&toml)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: &ServeArgs) -> Result<(), Box<dyn Error>> {
-    let config = args.load(cli::environment())?;
+    let config = args.load(std::env::vars_os())?;
     cli::log::start(&config.log)?;
     tracing::info!(listen = %config.server.listen, shards = config.server.shards, demo = args.demo, "settings read");
     Ok(())

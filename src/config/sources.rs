@@ -1,6 +1,7 @@
 //! Where settings come from, and how they are put together: defaults, then the file, then
 //! the environment, then flags, each overriding the one before.
 
+use std::ffi::OsString;
 use std::path::{Path as FilePath, PathBuf};
 
 use figment::providers::Serialized;
@@ -13,15 +14,15 @@ use super::path::{Path, line_and_column};
 use super::raw::Raw;
 use super::rules::{self, Fault, What};
 
-/// What the operator gave, not yet looked at.
-#[derive(Debug, Clone, Default)]
+/// What the operator gave, not yet looked at. It has no `Debug`, for secrets are among it.
+#[derive(Clone, Default)]
 pub struct Sources {
     file: Option<File>,
-    variables: Vec<(String, String)>,
+    variables: Vec<(String, OsString)>,
     flags: Vec<(String, String, String)>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct File {
     path: PathBuf,
     text: String,
@@ -46,9 +47,9 @@ impl Sources {
     /// Takes those variables of an environment that begin with `STOMPBOX_`.
     ///
     /// The rest of the name is the key: `STOMPBOX_SERVER__LISTEN` is `server.listen`.
-    pub fn variables(mut self, environment: impl IntoIterator<Item = (String, String)>) -> Self {
-        let ours = |name: &str| name.starts_with(PREFIX) && !is_service_variable(name);
-        self.variables.extend(environment.into_iter().filter(|(name, _)| ours(name)));
+    pub fn variables(mut self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let named = environment.into_iter().map(|(name, value)| (name.to_string_lossy().into_owned(), value));
+        self.variables.extend(named.filter(|(name, _)| name.starts_with(PREFIX) && !is_service_variable(name)));
         self.variables.sort();
         self
     }
@@ -65,9 +66,14 @@ impl Sources {
         if let Some(file) = &self.file {
             layers.push(file.layer()?);
         }
-        for (name, text) in &self.variables {
+        for (name, value) in &self.variables {
             let key = name.strip_prefix(PREFIX).unwrap_or_default().to_lowercase().replace(NESTING, ".");
-            layers.push(given(Place::Variable(name.clone()), &key, text)?);
+            let place = Place::Variable(name.clone());
+            let Some(text) = value.to_str() else {
+                let value = "…".to_owned();
+                return Err(ConfigError::Refused { place, key, value, allowed: "UTF-8".to_owned() });
+            };
+            layers.push(given(place, &key, text)?);
         }
         for (flag, key, text) in &self.flags {
             layers.push(given(Place::Flag(flag.clone()), key, text)?);
@@ -159,7 +165,6 @@ impl Fault {
 }
 
 /// All settings together, and where each came from.
-#[derive(Debug)]
 pub(super) struct Merged {
     pub(super) raw: Raw,
     figment: Figment,

@@ -93,7 +93,7 @@ fn error_of(sources: Sources) -> String {
 }
 
 fn variable(name: &str, value: &str) -> Sources {
-    Sources::default().variables([(name.to_owned(), value.to_owned())])
+    Sources::default().variables([(name.into(), value.into())])
 }
 
 #[test]
@@ -385,6 +385,16 @@ fn a_refusal_names_the_variable_or_the_flag() {
     assert!(
         error_of(Sources::default().file("a.toml", "").flag("--listen", "server.listen", "0.0.0.0:1"))
             .starts_with("flag --listen: server.listen = ")
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_not_utf_8_is_refused() {
+    let value = std::os::unix::ffi::OsStringExt::from_vec(vec![0xff]);
+    assert_eq!(
+        error_of(Sources::default().variables([("STOMPBOX_LOG__LEVEL".into(), value)])),
+        "environment variable STOMPBOX_LOG__LEVEL: log.level = … is refused: it must be UTF-8"
     );
 }
 

@@ -120,7 +120,7 @@ impl Framing for SockJsWebSocket {
         let mut out = Vec::with_capacity(tail.len() + tail.len() / 8 + 2);
         escape_into(&mut out, &String::from_utf8_lossy(tail));
         out.extend_from_slice(b"\"]");
-        out.into()
+        without_slack(out)
     }
 
     fn head(&self, head: &[u8], tail_len: usize, _is_text: bool) -> Bytes {
@@ -155,13 +155,13 @@ impl Framing for SockJsQuoted {
         let mut out = Vec::with_capacity(tail.len() + tail.len() / 8 + 1);
         escape_into(&mut out, &String::from_utf8_lossy(tail));
         out.push(b'"');
-        out.into()
+        without_slack(out)
     }
 
     fn head(&self, head: &[u8], _tail_len: usize, _is_text: bool) -> Bytes {
         let mut out = vec![b'"'];
         escape_into(&mut out, &String::from_utf8_lossy(head));
-        out.into()
+        without_slack(out)
     }
 }
 
@@ -198,6 +198,12 @@ pub(crate) fn websocket_header(opcode: u8, len: usize) -> ([u8; WEBSOCKET_HEADER
 
 /// The longest header of a server's websocket frame.
 pub(crate) const WEBSOCKET_HEADER_BYTES: usize = 10;
+
+/// Images are kept and counted by their length: what was reserved in vain goes back.
+fn without_slack(mut octets: Vec<u8>) -> Bytes {
+    octets.shrink_to_fit();
+    octets.into()
+}
 
 fn surrounded(prefix: &str, pieces: Vec<Bytes>, suffix: &'static str) -> Octets {
     let len = prefix.len() + pieces.iter().map(Bytes::len).sum::<usize>() + suffix.len();

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, Visitor};
 
-/// Reads the body of an `xhr_send`, whatever its content-type says.
+/// Reads the body of an `xhr_send`, whatever its content-type says: a JSON array of strings
+/// or one JSON string; an empty array or string holds no messages.
 ///
 /// # Errors
 /// A body that is empty or holds no array of strings.
@@ -151,6 +152,11 @@ mod tests {
     fn an_empty_array_or_string_is_accepted_and_holds_nothing() {
         assert_eq!(xhr_send(b"[]"), ok(&[]));
         assert_eq!(xhr_send(b"\"\""), ok(&[]));
+    }
+
+    #[test]
+    fn a_single_string_is_one_message() {
+        assert_eq!(xhr_send(b"\"a\""), ok(&["a"]));
     }
 
     #[test]

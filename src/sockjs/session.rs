@@ -401,3 +401,6 @@ const OUTBOX_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod properties;

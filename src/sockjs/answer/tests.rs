@@ -1,5 +1,3 @@
-use std::time::Duration as StdDuration;
-
 use http::Method;
 
 use super::*;
@@ -13,8 +11,9 @@ fn info_says_what_the_service_offers() {
     let expected = serde_json::json!({
         "websocket": true, "origins": ["*:*"], "cookie_needed": false, "entropy": 4_294_967_295_u32,
     });
-    assert_eq!(parsed(&settings()), expected);
-    let other = Settings { websocket: false, cookie_needed: true, base_url: Some("/b".into()), ..settings() };
+    assert_eq!(parsed(&Settings::conformance()), expected);
+    let other =
+        Settings { websocket: false, cookie_needed: true, base_url: Some("/b".into()), ..Settings::conformance() };
     let expected = serde_json::json!({
         "websocket": false, "origins": ["*:*"], "cookie_needed": true, "entropy": 4_294_967_295_u32, "base_url": "/b",
     });
@@ -83,7 +82,7 @@ fn options_are_cached_and_name_the_methods() {
     // sockjs-protocol verify_options, test_options_null_origin
     let route = Route::of(&Method::OPTIONS, "/a/b/xhr", false, true);
     assert_eq!(
-        headers(&settings(), &route, &[("origin", "null")]),
+        headers(&Settings::conformance(), &route, &[("origin", "null")]),
         [
             "access-control-allow-credentials: true",
             "access-control-allow-methods: OPTIONS, POST",
@@ -100,7 +99,7 @@ fn options_are_cached_and_name_the_methods() {
 fn without_an_origin_all_are_allowed_without_credentials() {
     // sockjs-protocol verify_cors
     assert_eq!(
-        headers(&settings(), &receive(ReceiveTransport::Xhr), &[]),
+        headers(&Settings::conformance(), &receive(ReceiveTransport::Xhr), &[]),
         [
             "access-control-allow-origin: *",
             "cache-control: no-store, no-cache, no-transform, must-revalidate, max-age=0",
@@ -114,22 +113,22 @@ fn without_an_origin_all_are_allowed_without_credentials() {
 fn requested_headers_are_echoed_unless_empty() {
     // sockjs-protocol test_request_headers_cors
     let route = receive(ReceiveTransport::XhrStreaming);
-    let asked = headers(&settings(), &route, &[("access-control-request-headers", "a, b, c")]);
+    let asked = headers(&Settings::conformance(), &route, &[("access-control-request-headers", "a, b, c")]);
     assert!(asked.contains(&"access-control-allow-headers: a, b, c".to_owned()));
-    let empty = headers(&settings(), &route, &[("access-control-request-headers", "")]);
+    let empty = headers(&Settings::conformance(), &route, &[("access-control-request-headers", "")]);
     assert!(!empty.iter().any(|header| header.starts_with("access-control-allow-headers")));
 }
 
 #[test]
 fn an_origin_that_is_not_listed_gets_no_permission() {
-    let listed = Settings { origins: vec!["https://a.example".into()], ..settings() };
+    let listed = Settings { origins: vec!["https://a.example".into()], ..Settings::conformance() };
     let allowed = |origin| is_allowed_origin(&listed, &request(&[("origin", origin)]));
     assert!(allowed("https://a.example") && allowed("https://A.example"));
     assert!(!allowed("https://b.example") && !allowed("null") && !allowed("https://a.example.evil"));
     assert!(is_allowed_origin(&listed, &HeaderMap::new()));
     let answer = headers(&listed, &receive(ReceiveTransport::Xhr), &[("origin", "https://b.example")]);
     assert!(!answer.iter().any(|header| header.starts_with("access-control-")), "{answer:?}");
-    let any = Settings { origins: vec!["*".into()], ..settings() };
+    let any = Settings { origins: vec!["*".into()], ..Settings::conformance() };
     assert!(is_allowed_origin(&any, &request(&[("origin", "https://b.example")])));
 }
 
@@ -142,7 +141,7 @@ fn each_receiver_has_its_content_type_and_is_never_cached() {
         (ReceiveTransport::HtmlFile, "text/html; charset=UTF-8"),
         (ReceiveTransport::Jsonp, "application/javascript; charset=UTF-8"),
     ] {
-        let answer = headers(&settings(), &receive(transport), &[]);
+        let answer = headers(&Settings::conformance(), &receive(transport), &[]);
         assert!(answer.contains(&format!("content-type: {content_type}")), "{transport:?}");
         assert!(answer.contains(&format!("cache-control: {NOT_CACHED}")), "{transport:?}");
         let is_nosniff = answer.contains(&"x-content-type-options: nosniff".to_owned());
@@ -154,7 +153,7 @@ fn each_receiver_has_its_content_type_and_is_never_cached() {
 fn answers_to_messages_are_plain_text_and_never_cached() {
     // sockjs-protocol XhrPolling test_transport, JsonPolling test_transport
     for transport in [SendTransport::Xhr, SendTransport::Jsonp] {
-        let answer = headers(&settings(), &Route::Send { session: "s", transport }, &[]);
+        let answer = headers(&Settings::conformance(), &Route::Send { session: "s", transport }, &[]);
         assert!(answer.contains(&format!("content-type: {TEXT}")));
         assert!(answer.contains(&format!("cache-control: {NOT_CACHED}")));
         let is_cors = answer.contains(&"access-control-allow-origin: *".to_owned());
@@ -183,7 +182,7 @@ fn the_cookie_is_the_clients_own_or_a_dummy() {
         let own = set(&[("cookie", "a=b; JSESSIONID=abcdef; c=d")]);
         assert_eq!(own.as_deref(), Some("set-cookie: JSESSIONID=abcdef; Path=/"));
         assert_eq!(set(&[("cookie", "JSESSIONID=")]).as_deref(), Some("set-cookie: JSESSIONID=dummy; Path=/"));
-        assert_eq!(cookie(&settings(), &route, &[("cookie", "JSESSIONID=abcdef")]), None);
+        assert_eq!(cookie(&Settings::conformance(), &route, &[("cookie", "JSESSIONID=abcdef")]), None);
     }
     assert_eq!(cookie(&cookie_needed(), &Route::Info, &[]), None);
 }
@@ -233,19 +232,5 @@ fn request(fields: &[(&'static str, &str)]) -> HeaderMap {
 }
 
 fn cookie_needed() -> Settings {
-    Settings { cookie_needed: true, ..settings() }
-}
-
-fn settings() -> Settings {
-    Settings {
-        websocket: true,
-        heartbeat: StdDuration::from_secs(25),
-        disconnect_delay: StdDuration::from_secs(5),
-        response_limit_bytes: 4096,
-        inbox_bytes: 1000,
-        payload_bytes: 1000,
-        cookie_needed: false,
-        base_url: None,
-        origins: Vec::new(),
-    }
+    Settings { cookie_needed: true, ..Settings::conformance() }
 }

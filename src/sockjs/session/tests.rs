@@ -172,7 +172,9 @@ fn a_response_that_was_ended_but_lost_its_last_octets_interrupts() {
 
 #[test]
 fn an_earlier_response_is_forgotten_once_the_next_is_there() {
-    let mut script = Script::polled();
+    let mut script = Script::new();
+    script.attach(A, ReceiverKind::Xhr);
+    script.expect(&["1: o\\n", "1 ends", "opened"]);
     script.attach(B, ReceiverKind::Xhr);
     script.session.handle_detach(script.now, A, true);
     script.expect(&[]);
@@ -294,6 +296,17 @@ fn a_close_is_told_and_repeated_to_every_later_poll() {
         script.expect(&[&format!("{name}: c[3000,\"Go away!\"]\\n"), &format!("{name} ends")]);
         script.advance(4999);
     }
+    script.expect(&[]);
+    script.advance(1);
+    script.expect(&["ended"]);
+}
+
+#[test]
+fn a_close_between_two_polls_is_kept_for_the_whole_disconnect_delay() {
+    let mut script = Script::polled();
+    script.advance(4000);
+    script.session.close(script.now, 3000, "Go away!");
+    script.advance(4999);
     script.expect(&[]);
     script.advance(1);
     script.expect(&["ended"]);
@@ -485,7 +498,7 @@ fn a_message_is_not_copied_on_its_way_to_a_response() {
 
 #[test]
 fn delays_beyond_the_end_of_time_never_come() {
-    let settings = Settings { heartbeat: Duration::MAX, disconnect_delay: Duration::MAX, ..settings() };
+    let settings = Settings { heartbeat: Duration::MAX, disconnect_delay: Duration::MAX, ..Settings::conformance() };
     let start = Script::new().now;
     let mut session = Session::new(&settings, start);
     session.handle_attach(start, A, ReceiverKind::XhrStreaming);
@@ -503,7 +516,7 @@ impl Script {
     fn new() -> Self {
         #[expect(clippy::disallowed_methods, reason = "the artificial clock has to start somewhere")]
         let now = Instant::now();
-        Self { session: Session::new(&settings(), now), now }
+        Self { session: Session::new(&Settings::conformance(), now), now }
     }
 
     /// Open, by a poll of A that is over.
@@ -574,18 +587,4 @@ impl Script {
 
 fn image(text: &str) -> Image {
     SOCKJS_QUOTED.whole(text.as_bytes(), true)
-}
-
-fn settings() -> Settings {
-    Settings {
-        websocket: true,
-        heartbeat: Duration::from_secs(25),
-        disconnect_delay: Duration::from_secs(5),
-        response_limit_bytes: 4096,
-        inbox_bytes: 1000,
-        payload_bytes: 1000,
-        cookie_needed: false,
-        base_url: None,
-        origins: Vec::new(),
-    }
 }
