@@ -124,10 +124,8 @@ impl Connection {
             Pushed::Dropped(count) => stats.dropped_overflow.add(u64::from(count)),
             Pushed::Full => {
                 stats.slow_consumers.add(1);
-                let error = SessionError::SlowConsumer {
-                    messages: state.mailbox.deliveries(),
-                    bytes: state.mailbox.bytes(),
-                };
+                let error =
+                    SessionError::SlowConsumer { messages: state.mailbox.deliveries(), bytes: state.mailbox.bytes() };
                 self.fail(&mut state, error);
                 return false;
             }

@@ -244,7 +244,7 @@ pub fn close_frame(code: Option<u16>, reason: &str) -> Bytes {
     let mut payload = Vec::new();
     if let Some(code) = code {
         payload.extend(code.to_be_bytes());
-        payload.extend(reason[..reason.floor_char_boundary(MAX_REASON_BYTES.min(reason.len()))].as_bytes());
+        payload.extend(&reason.as_bytes()[..reason.floor_char_boundary(MAX_REASON_BYTES)]);
     }
     control(Control::Close, &payload)
 }

@@ -22,6 +22,7 @@ pub mod framing;
 pub mod octets;
 pub mod payload;
 pub mod route;
+pub mod service;
 mod session;
 
 use std::time::Duration;
