@@ -18,20 +18,19 @@ use bytes::{Bytes, BytesMut};
 use chrono::Utc;
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode, header};
-use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::body::Reader;
+pub use self::body::{Body, Reader};
 pub use self::home::Home;
 use self::home::{Admission, Errand};
 use self::session_io::SendError;
+use super::Settings;
 use super::answer;
 use super::framing::ReceiverKind;
 use super::payload;
 use super::route::{ReceiveTransport, Route, SendTransport};
-use super::{Settings, route};
 use crate::net::io::MessageIo;
 use crate::net::websocket::{self, handshake};
 
@@ -60,15 +59,6 @@ pub struct Client {
 pub trait Connections {
     /// Takes a connection; called on the connection's shard.
     fn accept(&self, io: Box<dyn MessageIo>, client: Client);
-}
-
-/// The body of a response.
-#[derive(Debug)]
-pub enum Body {
-    /// All of it.
-    Whole(Bytes),
-    /// Frames as they come.
-    Frames(Reader),
 }
 
 impl Service {

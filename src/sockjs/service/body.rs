@@ -8,7 +8,42 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use futures_core::Stream;
+use http_body::{Frame, SizeHint};
+
+use crate::sockjs::octets::Octets;
+
+/// The body of a response.
+#[derive(Debug)]
+pub enum Body {
+    /// All of it.
+    Whole(Bytes),
+    /// Frames as they come, each a piece of its own.
+    Frames(Reader),
+}
+
+impl http_body::Body for Body {
+    type Data = Octets;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Octets>, Infallible>>> {
+        match self.get_mut() {
+            Self::Whole(octets) if octets.is_empty() => Poll::Ready(None),
+            Self::Whole(octets) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(octets).into())))),
+            Self::Frames(reader) => reader.poll(cx).map(|octets| octets.map(|octets| Ok(Frame::data(octets)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(octets) if octets.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(octets) => SizeHint::with_exact(octets.len() as u64),
+            Self::Frames(_) => SizeHint::default(),
+        }
+    }
+}
 
 /// Makes the two ends.
 pub(super) fn pipe() -> (Writer, Reader) {
@@ -18,7 +53,7 @@ pub(super) fn pipe() -> (Writer, Reader) {
 
 #[derive(Default)]
 struct Pipe {
-    pieces: VecDeque<Bytes>,
+    pieces: VecDeque<Octets>,
     has_ended: bool,
     reader_is_gone: bool,
     reader: Option<Waker>,
@@ -45,9 +80,9 @@ pub(super) enum Flow {
 impl Writer {
     /// Adds octets. What bounds them is the session, which gives more only after
     /// [`Flow::Taken`].
-    pub(super) fn write(&self, pieces: impl IntoIterator<Item = Bytes>) {
+    pub(super) fn write(&self, octets: Octets) {
         let mut pipe = lock(&self.0);
-        pipe.pieces.extend(pieces);
+        pipe.pieces.push_back(octets);
         wake(pipe.reader.take(), pipe);
     }
 
@@ -79,10 +114,8 @@ impl std::fmt::Debug for Pipe {
     }
 }
 
-impl Stream for Reader {
-    type Item = Result<Bytes, Infallible>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+impl Reader {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Octets>> {
         let mut pipe = lock(&self.0);
         let Some(piece) = pipe.pieces.pop_front() else {
             if pipe.has_ended {
@@ -95,7 +128,7 @@ impl Stream for Reader {
             pipe.pieces = VecDeque::new();
             wake(pipe.writer.take(), pipe);
         }
-        Poll::Ready(Some(Ok(piece)))
+        Poll::Ready(Some(piece))
     }
 }
 

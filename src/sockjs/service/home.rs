@@ -65,7 +65,9 @@ impl Home {
                     let found = sessions.borrow().get(&session).cloned();
                     match found {
                         Some(found) => found.handle_payload(messages, reply),
-                        None => drop(reply.send(Err(SendError::UnknownSession))),
+                        None => {
+                            let _ = reply.send(Err(SendError::UnknownSession));
+                        }
                     }
                 }
             }
@@ -105,7 +107,7 @@ impl Home {
             Some(session) => session,
             None if sessions.borrow().len() >= self.max_sessions => return Admission::TooManySessions,
             None => {
-                let session = HttpSession::new(&self.settings, kind.transport());
+                let session = HttpSession::new(&self.settings, transport(&kind));
                 sessions.borrow_mut().insert(name.clone(), Rc::clone(&session));
                 let (sessions, connections) = (Rc::clone(sessions), Rc::clone(connections));
                 let driven = Rc::clone(&session);
@@ -119,6 +121,17 @@ impl Home {
         };
         session.handle_attach(kind, body);
         Admission::Attached
+    }
+}
+
+/// The transport's name for logs.
+fn transport(kind: &ReceiverKind) -> &'static str {
+    match kind {
+        ReceiverKind::Xhr => "xhr",
+        ReceiverKind::XhrStreaming => "xhr_streaming",
+        ReceiverKind::EventSource => "eventsource",
+        ReceiverKind::HtmlFile(_) => "htmlfile",
+        ReceiverKind::Jsonp(_) => "jsonp",
     }
 }
 

@@ -74,7 +74,7 @@ impl HttpSession {
     /// Takes messages, or keeps them until there is room.
     pub(super) fn handle_payload(&self, messages: Vec<String>, reply: oneshot::Sender<Result<(), SendError>>) {
         if self.waiting.borrow().len() >= MAX_WAITING {
-            drop(reply.send(Err(SendError::Busy)));
+            let _ = reply.send(Err(SendError::Busy));
             return;
         }
         self.waiting.borrow_mut().push_back((messages, reply));
@@ -109,7 +109,7 @@ impl HttpSession {
         })
         .await;
         for (_, reply) in self.waiting.take() {
-            drop(reply.send(Err(SendError::UnknownSession)));
+            let _ = reply.send(Err(SendError::UnknownSession));
         }
     }
 
@@ -170,7 +170,7 @@ impl HttpSession {
         while let Some((messages, reply)) = waiting.pop_front() {
             match self.session.borrow_mut().handle_payload(now, messages) {
                 Ok(()) => {
-                    drop(reply.send(Ok(())));
+                    let _ = reply.send(Ok(()));
                     wake(&self.application);
                 }
                 Err(InboxFull(messages)) => {
