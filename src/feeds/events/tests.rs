@@ -6,6 +6,7 @@ mod dashboard;
 mod documented;
 mod event;
 mod intake;
+mod peers;
 mod rates;
 mod recording;
 mod store;

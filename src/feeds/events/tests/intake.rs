@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::super::Outcome;
+use super::super::{Health, Outcome, Running};
 use super::{Feed, error_event, plain};
 
 #[test]
@@ -141,4 +141,13 @@ fn stomp_body_is_one_event_or_an_array() {
         "body is not valid JSON: expected value at line 1 column 1"
     );
     assert_eq!(feed.payload(0)["summary"]["totalEvents"], 3);
+}
+
+#[test]
+fn health_and_test_are_answered_as_documented() {
+    let feed = Feed::documented();
+    let health = serde_json::to_string(&Health::up(feed.clock.at(789).wall)).unwrap();
+    assert_eq!(health, r#"{"status":"UP","timestamp":"1768226400789"}"#);
+    let running = serde_json::to_value(Running::default()).unwrap();
+    assert_eq!(running, json!({"status": "running", "service": "stompbox", "version": env!("CARGO_PKG_VERSION")}));
 }
