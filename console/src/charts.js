@@ -6,7 +6,7 @@ import { Ring } from './ring.js';
 /** One sample a second: five minutes. */
 const CAPACITY = 300;
 /** A young chart is not stretched beyond this. */
-const LEAST_SECONDS = 60;
+const LEAST_SECONDS = 30;
 
 /**
  * A chart of numbers over the last minutes, with its legend as text, in the colours of the page.

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { launch, openPage, textThat } from './chromium.mjs';
 import { ROOT, startServer } from './server.mjs';
 
-const DEMO_MS = 20_000;
-const SIZE = { width: 1280, height: 960 };
+const DEMO_MS = 25_000;
+const SIZE = { width: 1280, height: 816 };
 
 const cleanup = [];
 const server = await startServer({ args: ['--demo'] });
