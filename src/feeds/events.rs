@@ -14,6 +14,7 @@ mod metrics;
 mod names;
 mod reading;
 pub mod replay;
+mod status;
 mod store;
 mod top_users;
 mod windows;
@@ -35,6 +36,7 @@ use self::intake::EventIds;
 pub use self::intake::{Accepted, BatchOutcome, Outcome, Rejected};
 pub use self::latency::Micros;
 pub use self::metrics::{Metrics, Overflow};
+pub use self::status::{Health, Running};
 use self::store::Store;
 pub use self::store::{Page, PageRequest, Stored};
 

@@ -16,10 +16,13 @@ use super::{Moment, Settings, lock};
 
 /// Counts events since the start or the last reset, in memory that does not grow with their
 /// number: at most 27 KB for each event type and source, 500 octets for each followed user,
-/// and 400 KB besides.
+/// and 450 KB besides.
 ///
 /// Rates and windows follow the steady clock, so a stepping wall clock does not disturb them;
-/// the wall clock only labels. Several locks, each held for a part of the event only.
+/// the wall clock only labels. [`Self::record`] takes one short lock after another and never two
+/// at a time: about 0.5 µs in all, 0.9 µs with thousands of users. A snapshot (about
+/// 1 ms of work with 300 names) holds each for some 10 µs, not while it computes percentiles
+/// or writes JSON.
 #[derive(Debug)]
 pub struct Metrics {
     settings: Settings,

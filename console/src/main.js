@@ -1,0 +1,87 @@
+import './style.css';
+import { Link, TRANSPORTS } from './link.js';
+import { Overview } from './overview.js';
+import { StompConsole } from './stomp-console.js';
+import { installTheme } from './theme.js';
+
+const byId = (id) => document.getElementById(id);
+
+const overview = new Overview();
+installTheme(byId('theme'), () => overview.recolour());
+
+const link = new Link({ state: showState, error: showError, connected: handleConnected });
+const stompConsole = new StompConsole(link, showError);
+
+const settings = { transport: transportOfPage(), token: '', login: '', passcode: '' };
+installAlert();
+installConnectionDialog();
+link.open(settings);
+
+function handleConnected(client) {
+  // `latest`: a screen wants the newest numbers, not all of them.
+  client.subscribe('/topic/metrics', handleMetrics, { overflow: 'latest' });
+  client.publish({ destination: '/app/subscribe' });
+  stompConsole.handleConnected(client);
+}
+
+function handleMetrics(message) {
+  if (message.headers.status !== undefined) {
+    showError('The metrics are refused', message.body);
+    return;
+  }
+  try {
+    overview.show(JSON.parse(message.body));
+  } catch (error) {
+    showError('The metrics could not be read', error.message);
+  }
+}
+
+function showState(state, transport) {
+  byId('state-dot').dataset.state = state;
+  byId('connection-state').textContent = state;
+  byId('transport').textContent = transport;
+}
+
+function showError(title, text) {
+  byId('alert-title').textContent = title;
+  byId('alert-text').textContent = text === title ? '' : text;
+  byId('alert').hidden = false;
+}
+
+function hideError() {
+  byId('alert').hidden = true;
+}
+
+function installAlert() {
+  byId('alert-close').addEventListener('click', hideError);
+}
+
+function installConnectionDialog() {
+  const dialog = byId('connection-dialog');
+  byId('open-connection').addEventListener('click', () => {
+    byId('connection-transport').value = settings.transport;
+    dialog.showModal();
+  });
+  byId('connection-cancel').addEventListener('click', () => dialog.close());
+  byId('connection-form').addEventListener('submit', () => {
+    settings.transport = byId('connection-transport').value;
+    settings.token = byId('connection-token').value.trim();
+    settings.login = byId('connection-login').value.trim();
+    settings.passcode = byId('connection-passcode').value;
+    keepTransportInPage(settings.transport);
+    hideError();
+    link.open(settings);
+  });
+}
+
+function transportOfPage() {
+  const wanted = new URLSearchParams(location.search).get('transport') ?? '';
+  return TRANSPORTS.includes(wanted) ? wanted : '';
+}
+
+function keepTransportInPage(transport) {
+  const url = new URL(location.href);
+  if (transport === '') url.searchParams.delete('transport');
+  else url.searchParams.set('transport', transport);
+  history.replaceState(null, '', url);
+}
