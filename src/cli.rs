@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, and how a command's settings are found.
 
 pub mod log;
+pub mod signal;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -5,7 +5,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use stompbox::app::App;
 use stompbox::cli::{self, Cli, Command, ServeArgs};
+use tokio::runtime;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
@@ -25,8 +27,9 @@ fn main() -> ExitCode {
 fn serve(args: &ServeArgs) -> Result<(), Box<dyn Error>> {
     let config = args.load(std::env::vars_os())?;
     cli::log::start(&config.log)?;
-    tracing::info!(listen = %config.server.listen, shards = config.server.shards, demo = args.demo, "settings read");
-    Ok(())
+    let app = App::bind(config, args.demo)?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(app.run(cli::signal::stop()))?)
 }
 
 fn print(text: &str) -> Result<(), Box<dyn Error>> {

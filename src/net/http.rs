@@ -39,7 +39,7 @@ pub async fn serve<H, F, B>(listener: TcpListener, settings: Settings, shutdown:
 where
     H: Fn(Request<Incoming>) -> F + Clone + 'static,
     F: Future<Output = Result<Response<B>, Infallible>> + 'static,
-    B: Body<Data = Bytes> + 'static,
+    B: Body + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let tasks = TaskTracker::new();
@@ -89,7 +89,7 @@ async fn serve_connection<H, F, B>(
 where
     H: Fn(Request<Incoming>) -> F,
     F: Future<Output = Result<Response<B>, Infallible>> + 'static,
-    B: Body<Data = Bytes> + 'static,
+    B: Body + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let service = service_fn(move |mut request: Request<Incoming>| {
