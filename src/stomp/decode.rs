@@ -168,6 +168,9 @@ impl Head {
             if chunk[end] == 0 {
                 return Err(if self.lines == 0 { DecodeError::NulBeforeHeaders } else { DecodeError::NulInHead });
             }
+            if line == 1 && self.lines > 0 && self.last(chunk, end) == Some(&b'\r') {
+                return Err(DecodeError::CrlfBefore1_2);
+            }
             from = end + 1;
             if line > 0 {
                 self.lines += 1;
@@ -192,10 +195,14 @@ impl Head {
     /// The current line's length up to `end` in the chunk, less the CR of its EOL.
     fn line_len(&self, chunk: &[u8], end: usize, version: Option<Version>) -> usize {
         let len = self.earlier.len() + end - self.line_start;
-        let last = if end > 0 { chunk.get(end - 1) } else { self.earlier.last() };
         // A CRLF between frames is no harm in any version.
         let crlf = takes_crlf(version) || (self.lines == 0 && len == 1);
-        if len > 0 && crlf && last == Some(&b'\r') { len - 1 } else { len }
+        if len > 0 && crlf && self.last(chunk, end) == Some(&b'\r') { len - 1 } else { len }
+    }
+
+    /// The octet in front of `end` in the chunk.
+    fn last<'a>(&'a self, chunk: &'a [u8], end: usize) -> Option<&'a u8> {
+        if end > 0 { chunk.get(end - 1) } else { self.earlier.last() }
     }
 
     /// Names the limit that was crossed first, so that the error does not depend on the cut.
