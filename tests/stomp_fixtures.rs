@@ -6,6 +6,8 @@
 //! with `incomplete-` end in the middle of a frame. With `STOMP_FIXTURES=write` in the
 //! environment missing `.expect` files are written, to be read before they are committed.
 
+#![expect(clippy::unwrap_used, reason = "a test's own functions; a panic names the case")]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;

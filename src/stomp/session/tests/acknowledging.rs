@@ -145,6 +145,19 @@ fn a_transaction_holds_acknowledgements_and_abort_gives_them_back() {
 }
 
 #[test]
+fn what_abort_gives_back_stands_in_the_order_of_delivery() {
+    let mut peer = delivered("1.2", "client");
+    peer.send("BEGIN\ntransaction:t\n\n\0ACK\nid:2\ntransaction:t\n\n\0");
+    peer.deliver(0, 13);
+    peer.actions();
+    peer.send("ABORT\ntransaction:t\n\n\0ACK\nid:3\n\n\0");
+    let settled = [10, 12, 13].map(|message| settlement(0, message, true));
+    assert_eq!(peer.actions(), [settle(3, &settled)]);
+    peer.send("ACK\nid:1\n\n\0");
+    assert_eq!(peer.actions(), [settle(4, &[settlement(1, 11, true)])]);
+}
+
+#[test]
 fn abort_gives_nothing_back_to_a_subscription_that_ended() {
     let mut peer = delivered("1.2", "client");
     peer.send(

@@ -87,6 +87,8 @@ fn time_without_reading_is_not_the_clients_silence() {
     peer.sleep(5_000);
     peer.send("SEND\ndestination:/app/a\n\n\0");
     peer.sleep(60_000);
+    peer.send("\n");
+    peer.sleep(60_000);
     peer.reply(2, Reply::Done);
     assert_eq!(peer.due_in(), Some(20_000));
     peer.sleep(20_000);
@@ -130,7 +132,8 @@ fn close_reasons_have_their_codes() {
 #[test]
 fn an_error_of_the_wire_ends_the_session_after_what_came_before() {
     let mut peer = Peer::connected("1.2");
-    peer.send("SEND\ndestination:/app/a\n\n\0ACK\nid:1\n\nbody\0");
+    peer.send("SEND\ndestination:/app/a\n\n\0ACK\nid:1\n\nbody\0and more");
+    assert_eq!(peer.session.decoder.waiting_bytes(), 0);
     let body = "ACK must not have a body; only SEND, MESSAGE and ERROR may";
     assert_eq!(
         peer.actions(),
