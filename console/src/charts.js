@@ -76,7 +76,7 @@ export class TimeChart {
         y: { range: (_, __, most) => [0, Math.max(most ?? 0, 1) * 1.15] },
       },
       axes: [
-        { ...axis, grid: { show: false }, space: 70, size: 28, values: (_, times) => times.map((t) => timeOfDay(t * 1_000)) },
+        { ...axis, grid: { show: false }, space: 70, size: 24, values: (_, times) => times.map((t) => timeOfDay(t * 1_000)) },
         { ...axis, size: 44, space: 36, values: (_, marks) => marks.map((mark) => axisMark.format(mark)) },
       ],
       series: [

@@ -79,6 +79,9 @@ pub enum DecodeError {
         /// Its beginning.
         line: Box<str>,
     },
+    /// A blank line that ends with CRLF before 1.2.
+    #[error("a line ends with CRLF, which came with STOMP 1.2; in 1.0 and 1.1 lines end with LF alone")]
+    CrlfBefore1_2,
     /// An escape that the version does not define.
     #[error("the header line {line:?} holds an undefined escape, {}; \\n, \\c, \\\\ and, from 1.2 on, \\r are defined",
         Escape(*escaped))]

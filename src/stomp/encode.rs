@@ -209,6 +209,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_one_subscribers_own_reaches_no_other_of_that_name() {
+        let message = message(&[], b"");
+        let plain = Own { subscription: "s", ..Own::default() };
+        for own in [Own { ack: Some(1), ..plain }, Own { retained: true, ..plain }, Own { dropped: 1, ..plain }] {
+            message_image(&message, &Plain, Version::V1_2, own);
+            let other = message_image(&message, &Plain, Version::V1_2, plain);
+            assert_eq!(other.head, "MESSAGE\nsubscription:s\n");
+            assert_ne!(message_image(&message, &Plain, Version::V1_2, own).head, other.head);
+        }
+    }
+
+    #[test]
     fn the_same_name_gets_the_same_octets_and_no_copy() {
         let message = message(&[], b"body");
         let own = Own { subscription: "sub-0", ..Own::default() };

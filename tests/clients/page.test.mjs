@@ -80,6 +80,18 @@ describe('with the demo running', () => {
     assert.equal(await page.locator('[role=status] [data-testid=connection-state]').count(), 1);
   });
 
+  test('a strict content security policy breaks nothing', async (t) => {
+    const page = await openPage(t, browser, 'about:blank', { hosts: [new URL(server.url).host] });
+    await page.route(`${server.url}/`, async (route) => {
+      const answer = await route.fetch();
+      const policy = "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'";
+      await route.fulfill({ response: answer, headers: { ...answer.headers(), 'content-security-policy': policy } });
+    });
+    await page.goto(`${server.url}/`);
+    await textThat(page, 'total-events', (text) => count(text) > 0);
+    assert.deepEqual(page.complaints, []);
+  });
+
   test('the browser asks for nothing but the page, its assets and the socket', async (t) => {
     const asked = [];
     const context = await browser.newContext();

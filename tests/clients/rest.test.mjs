@@ -30,12 +30,15 @@ describe('health', () => {
     assert.match(body.version, /^\d+\.\d+\.\d+/);
   });
 
-  test('curl -I /ws/info is answered', async () => {
+  test('/ws/info is answered, to curl -I too', async () => {
     const answer = await call('/ws/info');
     assert.equal(answer.status, 200);
     const info = await answer.json();
     assert.equal(info.websocket, true);
     assert.equal(typeof info.entropy, 'number');
+    const head = await call('/ws/info', { method: 'HEAD' });
+    assert.equal(head.status, 200);
+    assert.equal(await head.text(), '');
   });
 });
 
@@ -77,6 +80,34 @@ describe('POST /api/v1/events', () => {
       assert.equal((await metrics()).summary.totalEvents, 0);
     });
   }
+
+  test('an event with nothing but its type and source is taken, with the defaults', async () => {
+    const { eventId } = await (await post('/api/v1/events', { eventType: 'bare', source: 'curl' })).json();
+    const stored = await (await call(`/api/v1/events/${eventId}`)).json();
+    assert.equal(stored.severity, 'INFO');
+    assert.match(stored.timestamp, RFC3339);
+  });
+
+  test('latency without metadata is the age of the event', async () => {
+    const timestamp = new Date(Date.now() - 5_000).toISOString();
+    await post('/api/v1/events', { eventType: 'late', source: 'curl', timestamp });
+    near((await metrics()).summary.avgLatency, 5_000, 2_000);
+  });
+
+  test('a page of another origin may post', async () => {
+    const answer = await call('/api/v1/events', {
+      method: 'OPTIONS',
+      headers: {
+        Origin: 'http://elsewhere.example',
+        'Access-Control-Request-Method': 'POST',
+        'Access-Control-Request-Headers': 'content-type',
+      },
+    });
+    assert.ok(answer.ok, String(answer.status));
+    assert.ok(['*', 'http://elsewhere.example'].includes(answer.headers.get('access-control-allow-origin')));
+    assert.match(answer.headers.get('access-control-allow-methods'), /POST/);
+    assert.match(answer.headers.get('access-control-allow-headers'), /content-type/i);
+  });
 
   test('a body that is not JSON is refused', async () => {
     const answer = await call('/api/v1/events', { method: 'POST', body: '{"eventType":', headers: JSON_TYPE });

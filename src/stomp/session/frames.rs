@@ -27,10 +27,10 @@ impl Session {
     fn on_command(&mut self, frame: &mut Frame) -> Result<(), SessionError> {
         let command = frame.command;
         let Some(version) = self.version else {
-            return match command {
-                Command::Connect | Command::Stomp => self.on_connect(frame),
-                _ => Err(SessionError::NotConnected { command }),
-            };
+            if !matches!(command, Command::Connect | Command::Stomp) {
+                return Err(SessionError::NotConnected { command });
+            }
+            return self.on_connect(frame);
         };
         match command {
             Command::Connect | Command::Stomp => Err(SessionError::AlreadyConnected { command }),
