@@ -27,11 +27,11 @@ pub trait AppHandler: Send + Sync {
 pub enum AppEffect {
     /// Nothing.
     None,
-    /// The sender's own subscriptions to that destination get its retained value again.
-    Resend(Destination),
+    /// The sender's own subscriptions to that destination get a message, and nobody else.
+    Deliver(Destination, AppAnswer),
 }
 
-/// One message as the answer to a SUBSCRIBE.
+/// One message for one client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppAnswer {
     /// Its `content-type`.

@@ -22,6 +22,7 @@ mod windows;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -49,6 +50,10 @@ pub struct Events {
     ids: EventIds,
     anomalies: Mutex<Anomalies>,
     last: Mutex<Bytes>,
+    /// Whether something was counted since the last payload.
+    is_stale: AtomicBool,
+    /// Held while a payload is made for those who ask in between periods.
+    refresh: Mutex<()>,
 }
 
 impl Events {
@@ -61,6 +66,8 @@ impl Events {
             ids: EventIds::default(),
             anomalies: Mutex::default(),
             last: Mutex::default(),
+            is_stale: AtomicBool::new(false),
+            refresh: Mutex::default(),
         };
         events.snapshot(now);
         events
@@ -76,6 +83,7 @@ impl Events {
         let event_id = self.ids.next();
         let accepted = Accepted { event_id, event_type: event.event_type.clone(), received_at: now.wall };
         self.store.push(event, &accepted);
+        self.is_stale.store(true, Ordering::SeqCst);
         Ok(accepted)
     }
 
@@ -101,7 +109,7 @@ impl Events {
         }
     }
 
-    /// Computes the payload in the profile's shape, and remembers it for [`Self::last`].
+    /// Computes the payload in the profile's shape, and remembers it for [`Self::current`].
     ///
     /// Meant for one caller, once a period: each subscriber and each GET gets the same octets.
     pub fn snapshot(&self, now: Moment) -> Bytes {
@@ -122,8 +130,14 @@ impl Events {
         last.clone()
     }
 
-    /// The payload of the last [`Self::snapshot`].
-    pub fn last(&self) -> Bytes {
+    /// The payload for one who asks in between: it holds every event accepted before the call.
+    /// Computed anew only where there was one since the last.
+    pub fn current(&self, now: Moment) -> Bytes {
+        // Who comes while another computes waits for that: it may hold the event just sent.
+        let _refresh = lock(&self.refresh);
+        if self.is_stale.swap(false, Ordering::SeqCst) {
+            return self.snapshot(now);
+        }
         lock(&self.last).clone()
     }
 

@@ -24,17 +24,17 @@ pub fn handlers(events: &Arc<Events>, destination: &Destination) -> HashMap<&'st
     let handlers: [(_, Arc<dyn AppHandler>); 3] = [
         ("/app/events", Arc::new(TakesEvents(Arc::clone(events)))),
         ("/app/metrics", Arc::new(AnswersMetrics(Arc::clone(events)))),
-        ("/app/subscribe", Arc::new(ResendsMetrics(destination.clone()))),
+        ("/app/subscribe", Arc::new(ResendsMetrics(Arc::clone(events), destination.clone()))),
     ];
     handlers.into()
 }
 
 /// Publishes the aggregate to `destination` as its retained value, each period, on the period
-/// of the wall clock; never ends.
+/// of the wall clock, and once at once; never ends.
 pub async fn publish_periodically(broker: Broker, events: Arc<Events>, destination: Destination, period: Duration) {
     loop {
-        tokio::time::sleep(until_next(now_ms(), period)).await;
         publish(&broker, &events, &destination).await;
+        tokio::time::sleep(until_next(now_ms(), period)).await;
     }
 }
 
@@ -109,15 +109,16 @@ impl AppHandler for AnswersMetrics {
     }
 
     fn handle_subscribe(&self, _principal: &Principal) -> Result<Option<AppAnswer>, BrokerError> {
-        Ok(Some(AppAnswer { content_type: "application/json", body: self.0.last() }))
+        Ok(Some(AppAnswer { content_type: "application/json", body: self.0.current(moment()) }))
     }
 }
 
-struct ResendsMetrics(Destination);
+struct ResendsMetrics(Arc<Events>, Destination);
 
 impl AppHandler for ResendsMetrics {
     fn handle_send(&self, _principal: &Principal, _publication: &Publication) -> Result<AppEffect, BrokerError> {
-        Ok(AppEffect::Resend(self.0.clone()))
+        let body = self.0.current(moment());
+        Ok(AppEffect::Deliver(self.1.clone(), AppAnswer { content_type: "application/json", body }))
     }
 
     fn handle_subscribe(&self, _principal: &Principal) -> Result<Option<AppAnswer>, BrokerError> {

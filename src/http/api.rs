@@ -25,7 +25,7 @@ use crate::message::Destination;
 enum Refused {
     TooLarge { max: usize },
     BrokenOff,
-    AccessRefused,
+    Unauthorized,
 }
 
 impl Reject for Refused {}
@@ -64,7 +64,7 @@ pub(super) async fn on_rejection(rejection: Rejection) -> Result<Response, Infal
                 format!("the body is too large: at most {max} octets are allowed (http_body_bytes)"),
             ),
             Refused::BrokenOff => (StatusCode::BAD_REQUEST, "the body broke off".into()),
-            Refused::AccessRefused => (StatusCode::UNAUTHORIZED, "Access refused".into()),
+            Refused::Unauthorized => (StatusCode::UNAUTHORIZED, "Access refused".into()),
         }
     } else if rejection.is_not_found() {
         (StatusCode::NOT_FOUND, "there is nothing here".into())
@@ -138,7 +138,7 @@ fn metrics_routes(api: &Api) -> BoxedFilter<(Response,)> {
     let metrics = warp::path!("metrics")
         .and(warp::get())
         .and(with(api))
-        .map(|api: Api| json_reply(StatusCode::OK, api.events.last()));
+        .map(|api: Api| json_reply(StatusCode::OK, api.events.current(moment())));
     let reset = warp::path!("metrics" / "reset").and(warp::post()).and(with(api)).then(|api: Api| async move {
         api.events.reset(moment());
         publish(&api.broker, &api.events, &api.destination).await;
@@ -163,7 +163,7 @@ fn guard(broker: &Broker) -> BoxedFilter<()> {
             if !allowed {
                 broker.stats().refused.add(1);
             }
-            async move { if allowed { Ok(()) } else { Err(warp::reject::custom(Refused::AccessRefused)) } }
+            async move { if allowed { Ok(()) } else { Err(warp::reject::custom(Refused::Unauthorized)) } }
         })
         .untuple_one()
         .boxed()

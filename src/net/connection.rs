@@ -18,9 +18,10 @@ use tracing::{debug, info};
 use super::clock;
 use super::fanout::Fanout;
 use super::io::{Close, Ended, Incoming, MessageIo};
-use crate::broker::app::AppEffect;
+use crate::broker::app::{AppAnswer, AppEffect};
 use crate::broker::handle::{PublishError, Target, now_ms};
 use crate::broker::mailbox::{Entry, Mailbox, Pushed};
+use crate::broker::pattern::Pattern;
 use crate::broker::router::{ConnectionKey, Route};
 use crate::broker::{Broker, BrokerError};
 use crate::message::{Delivery, Destination, Image, Message, Publication, SubscriptionId};
@@ -330,27 +331,21 @@ impl Connection {
                 let retained = self.fanout.subscribe(&destination, route);
                 // The reply first: a RECEIPT says that the subscription is live.
                 state.session.handle_reply(now, ticket, Reply::Done);
-                self.deliver_retained(state, id, retained);
+                for message in retained {
+                    self.push_private(state, id, message, true);
+                }
             }
             Ok(Target::App(handler)) => match handler.handle_subscribe(state.session.principal()) {
                 Ok(answer) => {
                     state.session.handle_reply(now, ticket, Reply::Done);
                     if let Some(answer) = answer {
-                        let headers = vec![("content-type".into(), answer.content_type.into())];
-                        let publication = Publication { destination, headers, body: answer.body };
-                        let message = self.broker().private_message(publication);
+                        let message = self.answer(destination, answer);
                         self.push_private(state, id, message, false);
                     }
                 }
                 Err(error) => self.refuse(state, now, ticket, &error),
             },
             Err(error) => self.refuse(state, now, ticket, &error),
-        }
-    }
-
-    fn deliver_retained(&self, state: &mut State, id: SubscriptionId, retained: Vec<Arc<Message>>) {
-        for message in retained {
-            self.push_private(state, id, message, true);
         }
     }
 
@@ -401,7 +396,7 @@ impl Connection {
             let destination = publication.destination.clone();
             match self.broker().send(state.session.principal(), publication) {
                 Ok(AppEffect::None) => debug!(connection = self.id, %destination, "published"),
-                Ok(AppEffect::Resend(destination)) => self.resend(state, &destination),
+                Ok(AppEffect::Deliver(destination, answer)) => self.deliver_to_own(state, &destination, answer),
                 Err(PublishError::Busy(publication)) => {
                     left.push_front(publication);
                     let room = Box::pin(self.broker().room(destination));
@@ -424,13 +419,21 @@ impl Connection {
         }
     }
 
-    /// The sender's own subscriptions to `destination` get its retained value again.
-    fn resend(&self, state: &mut State, destination: &Destination) {
+    /// The client's own subscriptions to `destination` get the answer.
+    fn deliver_to_own(&self, state: &mut State, destination: &Destination, answer: AppAnswer) {
+        let message = self.answer(destination.clone(), answer);
+        let matches =
+            |to: &Destination| to == destination || Pattern::of(to).is_some_and(|pattern| pattern.matches(destination));
         let own: Vec<SubscriptionId> =
-            state.subscriptions.iter().filter(|(_, to)| to == destination).map(|(id, _)| *id).collect();
+            state.subscriptions.iter().filter(|(_, to)| matches(to)).map(|(id, _)| *id).collect();
         for id in own {
-            self.deliver_retained(state, id, self.broker().retained(destination));
+            self.push_private(state, id, Arc::clone(&message), false);
         }
+    }
+
+    fn answer(&self, destination: Destination, answer: AppAnswer) -> Arc<Message> {
+        let headers = vec![("content-type".into(), answer.content_type.into())];
+        self.broker().private_message(Publication { destination, headers, body: answer.body })
     }
 
     /// Writes what waits, all in as few calls as it takes, until nothing is left or the socket

@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use chrono::Utc;
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::{mpsc, oneshot};
@@ -97,7 +97,7 @@ impl Service {
     {
         let (mut parts, body) = request.into_parts();
         let is_upgrade = handshake::is_upgrade(&parts.headers);
-        let route = Route::of(&parts.method, below, is_upgrade, self.settings.websocket);
+        let route = self.route(&parts.method, below, is_upgrade);
         let mut response = Response::new(Body::Whole(Bytes::new()));
         answer::put_headers(&route, &self.settings, Utc::now(), &parts.headers, response.headers_mut());
         match &route {
@@ -115,6 +115,15 @@ impl Service {
             Route::RawWebSocket => self.upgrade(&mut parts, false, peer, &mut response).await,
         }
         response
+    }
+
+    /// `curl -I` is how people look whether a service is there: a page that GET gets has a head.
+    fn route<'a>(&self, method: &Method, below: &'a str, is_upgrade: bool) -> Route<'a> {
+        let of = |method| Route::of(method, below, is_upgrade, self.settings.websocket);
+        match (method, of(&Method::GET)) {
+            (&Method::HEAD, page @ (Route::Greeting | Route::Info | Route::Iframe)) => page,
+            _ => of(method),
+        }
     }
 
     async fn upgrade(&self, parts: &mut Parts, framed: bool, peer: String, response: &mut Response<Body>) {

@@ -173,6 +173,16 @@ fn straggler_counts_where_its_second_is_still_known() {
 }
 
 #[test]
+fn who_asks_in_between_gets_every_event_accepted_before() {
+    let feed = Feed::documented();
+    let empty = feed.events.snapshot(feed.clock.at(1000));
+    assert_eq!(feed.events.current(feed.clock.at(1500)), empty, "nothing happened: the octets of the period");
+    feed.events.accept_json(error_event().to_string().as_bytes(), feed.clock.at(1600)).unwrap();
+    let current: Value = serde_json::from_slice(&feed.events.current(feed.clock.at(1600))).unwrap();
+    assert_eq!(current["summary"]["totalEvents"], 1);
+}
+
+#[test]
 fn reset_starts_anew_and_keeps_the_recent_events() {
     let feed = Feed::documented();
     let mut event = error_event();
@@ -180,7 +190,7 @@ fn reset_starts_anew_and_keeps_the_recent_events() {
     let accepted = feed.events.accept_json(event.to_string().as_bytes(), feed.clock.at(100)).unwrap();
     feed.payload(7000);
     let empty = feed.events.reset(feed.clock.at(8000));
-    assert_eq!(feed.events.last(), empty);
+    assert_eq!(feed.events.current(feed.clock.at(8000)), empty);
     let empty: Value = serde_json::from_slice(&empty).unwrap();
     let mut fresh = Feed::documented().payload(0);
     fresh["throughput"]["peakTimestamp"] = json!("2026-01-12T14:00:08.000Z");
