@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and how a command's settings are found.
 
+pub mod bench;
 pub mod log;
 pub mod signal;
 
@@ -26,6 +27,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Checks settings and prints those in effect as TOML, secrets masked.
     Check(CheckArgs),
+    /// Puts load on a broker and measures it.
+    Bench(bench::BenchArgs),
 }
 
 /// What `serve` takes.

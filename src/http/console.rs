@@ -50,6 +50,7 @@ fn answer(path: &str, known: Option<&str>) -> Option<warp::reply::Response> {
         if name.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" },
     );
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
     Some(response)
 }
 
@@ -69,6 +70,9 @@ fn content_type(name: &str) -> &'static str {
 fn hex(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
+
+/// The page talks to its own server, and nobody puts it into a frame.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 
 const HOW_TO_BUILD: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>stompbox</title>\
 <body style=\"font-family:sans-serif;max-width:40em;margin:4em auto;padding:0 1em\">\

@@ -1,0 +1,148 @@
+//! `stompbox bench`: a load generator for any STOMP broker, and the floor to hold it against.
+
+mod client;
+mod floor;
+mod load;
+mod process;
+mod report;
+
+use std::error::Error;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use tokio::runtime;
+use tokio::task::LocalSet;
+
+/// What `bench` takes.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    /// One topic, many subscribers.
+    Fanout(LoadArgs),
+    /// Many topics with a few subscribers each.
+    Pubsub(LoadArgs),
+    /// Connections that only stand: memory and CPU at rest.
+    Idle(LoadArgs),
+    /// Connections made one after the other.
+    Connect(LoadArgs),
+    /// One topic, some of whose subscribers do not read.
+    Slow(LoadArgs),
+    /// A bare loop that writes finished frames: run it, and the scenarios above against it.
+    Floor(FloorArgs),
+}
+
+/// What a scenario takes.
+#[derive(Debug, Clone, Args)]
+struct LoadArgs {
+    /// The broker.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    target: SocketAddr,
+    /// The path of the WebSocket or SockJS mount.
+    #[arg(long, default_value = "/ws")]
+    path: String,
+    /// How subscribers connect.
+    #[arg(long, value_enum, default_value_t = Transport::Ws)]
+    transport: Transport,
+    /// Subscribers, all topics together; in `idle` and `connect`, connections.
+    #[arg(long, default_value_t = 1000)]
+    subscribers: usize,
+    /// Publishers.
+    #[arg(long, default_value_t = 1)]
+    publishers: usize,
+    /// Topics, in `pubsub`.
+    #[arg(long, default_value_t = 100)]
+    topics: usize,
+    /// Octets of a body, at least 40.
+    #[arg(long, default_value_t = 1000)]
+    size: usize,
+    /// Messages a second of all publishers together; without it, flat out: the next burst when
+    /// all subscribers have the last.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Messages of one burst, flat out.
+    #[arg(long, default_value_t = 1)]
+    burst: usize,
+    /// How long to measure, in seconds.
+    #[arg(long, default_value_t = 10.0)]
+    duration: f64,
+    /// Different subscription ids.
+    #[arg(long, default_value_t = 1)]
+    ids: usize,
+    /// Subscribers that do not read, in `slow`.
+    #[arg(long, default_value_t = 10)]
+    stalled: usize,
+    /// The `overflow` header of the subscriptions.
+    #[arg(long)]
+    overflow: Option<String>,
+    /// The destination, or its beginning in `pubsub`.
+    #[arg(long, default_value = "/topic/bench")]
+    destination: String,
+    /// The user name for CONNECT.
+    #[arg(long)]
+    login: Option<String>,
+    /// The password for CONNECT.
+    #[arg(long)]
+    passcode: Option<String>,
+    /// Addresses to connect from, in turn; one has some 28,000 ports.
+    #[arg(long, value_delimiter = ',')]
+    source: Vec<IpAddr>,
+    /// The broker's process on this machine: its CPU and memory are measured.
+    #[arg(long)]
+    pid: Option<u32>,
+    /// Prints the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the floor takes.
+#[derive(Debug, Clone, Args)]
+struct FloorArgs {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:8081")]
+    listen: SocketAddr,
+}
+
+/// How a client connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Transport {
+    /// STOMP over a plain WebSocket.
+    Ws,
+    /// STOMP over SockJS, transport websocket.
+    SockjsWebsocket,
+    /// STOMP over SockJS, transport `xhr_streaming`.
+    SockjsXhrStreaming,
+    /// STOMP over TCP.
+    Tcp,
+}
+
+impl BenchArgs {
+    /// Runs the scenario and prints what came of it.
+    ///
+    /// # Errors
+    /// The broker cannot be reached, or does not do what STOMP says.
+    pub fn run(&self) -> Result<String, Box<dyn Error>> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let local = LocalSet::new();
+        match &self.scenario {
+            Scenario::Floor(args) => Ok(floor::run(args.listen).map(|()| String::new())?),
+            Scenario::Fanout(args) => local.block_on(&runtime, load::fanout(args, 1, 0)),
+            Scenario::Pubsub(args) => local.block_on(&runtime, load::fanout(args, args.topics.max(1), 0)),
+            Scenario::Slow(args) => local.block_on(&runtime, load::fanout(args, 1, args.stalled)),
+            Scenario::Idle(args) => local.block_on(&runtime, load::idle(args)),
+            Scenario::Connect(args) => local.block_on(&runtime, load::connect(args)),
+        }
+    }
+}
+
+impl LoadArgs {
+    fn duration(&self) -> Duration {
+        Duration::from_secs_f64(self.duration.clamp(0.1, 86_400.0))
+    }
+}
