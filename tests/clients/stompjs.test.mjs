@@ -153,20 +153,6 @@ describe('events and metrics', () => {
     assert.equal(once.length, 0);
   });
 
-  test('events sent to /app/events are counted', async (t) => {
-    const client = await connect(t, WAYS['ws /ws'](quiet));
-    const before = JSON.parse((await (await subscribe(client, '/app/metrics')).next('the snapshot')).body);
-    await send(client, { destination: '/app/events', body: JSON.stringify(eventBody({ eventType: 'stompjs.one', severity: 'error' })) });
-    const batch = [1, 2, 3].map((n) => eventBody({ eventType: 'stompjs.batch', userId: `stompjs-${n}`, severity: 'Warning' }));
-    await send(client, { destination: '/app/events', body: JSON.stringify(batch) });
-    const after = JSON.parse((await (await subscribe(client, '/app/metrics')).next('the snapshot')).body);
-    assert.equal(after.summary.totalEvents, before.summary.totalEvents + 4);
-    assert.equal(after.eventsByType['stompjs.one'], 1);
-    assert.equal(after.eventsByType['stompjs.batch'], 3);
-    assert.equal(after.eventsBySeverity.ERROR, (before.eventsBySeverity.ERROR ?? 0) + 1);
-    assert.equal(after.eventsBySeverity.WARNING, (before.eventsBySeverity.WARNING ?? 0) + 3);
-  });
-
   test('a SockJS session gets the snapshot at once too', async (t) => {
     for (const name of SOCKJS_TRANSPORTS) {
       const client = await connect(t, WAYS[`sockjs ${name}`](quiet));
@@ -177,12 +163,20 @@ describe('events and metrics', () => {
   });
 });
 
-test('events of one client are seen in the metrics of another within two seconds', async (t) => {
+test('events sent to /app/events, one or an array, are counted on the screen of another client', async (t) => {
   const [sender, screen] = [await connect(t, WAYS['ws /ws'](server)), await connect(t, WAYS['sockjs xhr-polling'](server))];
   const metrics = await subscribe(screen, '/topic/metrics');
-  await send(sender, { destination: '/app/events', body: JSON.stringify(eventBody({ eventType: 'seen.elsewhere' })) });
-  const payload = await metricsThat(metrics, ({ eventsByType }) => eventsByType['seen.elsewhere'] === 1, 'the count');
-  isDocumentedPayload(payload);
+  const before = JSON.parse((await metrics.next('metrics')).body);
+  await send(sender, { destination: '/app/events', body: JSON.stringify(eventBody({ eventType: 'stompjs.one', severity: 'error' })) });
+  const batch = [1, 2, 3].map((n) => eventBody({ eventType: 'stompjs.batch', userId: `stompjs-${n}`, severity: 'Warning' }));
+  await send(sender, { destination: '/app/events', body: JSON.stringify(batch) });
+  const after = await metricsThat(metrics, ({ summary }) => summary.totalEvents >= before.summary.totalEvents + 4, 'the counts');
+  isDocumentedPayload(after);
+  assert.equal(after.summary.totalEvents, before.summary.totalEvents + 4);
+  assert.equal(after.eventsByType['stompjs.one'], 1);
+  assert.equal(after.eventsByType['stompjs.batch'], 3);
+  assert.equal(after.eventsBySeverity.ERROR, (before.eventsBySeverity.ERROR ?? 0) + 1);
+  assert.equal(after.eventsBySeverity.WARNING, (before.eventsBySeverity.WARNING ?? 0) + 3);
 });
 
 /** Everything that JSON, SockJS and old proxies are known to mangle. */

@@ -64,9 +64,11 @@ class StompPy(unittest.TestCase):
         event = {"eventType": "stomp.py", "source": "python", "metadata": {"latency": 3}}
         connection.send("/app/events", json.dumps(event), headers={"receipt": "taken"})
         self.assertEqual(listener.receipts.get(timeout=WAIT_SECONDS), "taken")
-        connection.subscribe("/app/metrics", id="m")
-        metrics = json.loads(listener.messages.get(timeout=WAIT_SECONDS).body)
-        self.assertEqual(metrics["eventsByType"]["stomp.py"], 1)
+        connection.subscribe("/topic/metrics", id="m")
+        by_type = {}
+        while "stomp.py" not in by_type:
+            by_type = json.loads(listener.messages.get(timeout=WAIT_SECONDS).body)["eventsByType"]
+        self.assertEqual(by_type["stomp.py"], 1)
 
     def test_heart_beats_are_negotiated(self):
         connection, _ = self.connect(heartbeats=(4000, 4000))
