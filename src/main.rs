@@ -1,3 +1,37 @@
 //! The `stompbox` program.
 
-fn main() {}
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use stompbox::app::App;
+use stompbox::cli::{self, Cli, Command, ServeArgs};
+use tokio::runtime;
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(args) => serve(&args),
+        Command::Check(args) => args.run(std::env::vars_os()).map_err(Into::into).and_then(|toml| print(&toml)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to be done if standard error is gone, too
+            let _ = writeln!(std::io::stderr(), "stompbox: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn serve(args: &ServeArgs) -> Result<(), Box<dyn Error>> {
+    let config = args.load(std::env::vars_os())?;
+    cli::log::start(&config.log)?;
+    let app = App::bind(config, args.demo)?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(app.run(cli::signal::stop()))?)
+}
+
+fn print(text: &str) -> Result<(), Box<dyn Error>> {
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}

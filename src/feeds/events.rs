@@ -1,4 +1,181 @@
 //! The event metrics: events in, one aggregated payload out each period.
+//!
+//! What lives here: the checks of an event, the counting, the recent events, and the payload in
+//! both of its shapes, all synchronous; time is an argument. What does not: HTTP, STOMP, timers.
+
+mod anomalies;
+mod dashboard;
+mod distinct;
+mod documented;
+mod event;
+mod intake;
+mod latency;
+mod metrics;
+mod names;
+mod reading;
+pub mod replay;
+mod status;
+mod store;
+mod top_users;
+mod windows;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+
+use self::anomalies::Anomalies;
+use self::dashboard::Dashboard;
+use self::documented::Documented;
+pub use self::event::{Event, FieldErrors, Severity};
+use self::intake::EventIds;
+pub use self::intake::{Accepted, BatchOutcome, Outcome, Rejected};
+pub use self::latency::Micros;
+pub use self::metrics::{Metrics, Overflow};
+pub use self::status::{Health, Running};
+use self::store::Store;
+pub use self::store::{Page, PageRequest, Stored};
+
+/// Takes events, and says what they amount to. Shared by reference between threads.
+#[derive(Debug)]
+pub struct Events {
+    profile: Profile,
+    metrics: Metrics,
+    store: Store,
+    ids: EventIds,
+    anomalies: Mutex<Anomalies>,
+    last: Mutex<Bytes>,
+    /// Whether something was counted since the last payload.
+    is_stale: AtomicBool,
+    /// Held while a payload is made for those who ask in between periods.
+    refresh: Mutex<()>,
+}
+
+impl Events {
+    /// Starts with nothing counted.
+    pub fn new(settings: Settings, now: Moment) -> Self {
+        let events = Self {
+            profile: settings.profile,
+            store: Store::new(&settings),
+            metrics: Metrics::new(settings, now),
+            ids: EventIds::default(),
+            anomalies: Mutex::default(),
+            last: Mutex::default(),
+            is_stale: AtomicBool::new(false),
+            refresh: Mutex::default(),
+        };
+        events.snapshot(now);
+        events
+    }
+
+    /// Counts and keeps one event: the JSON of an object.
+    ///
+    /// # Errors
+    /// Every field that is wrong; nothing is counted.
+    pub fn accept_json(&self, json: &[u8], now: Moment) -> Result<Accepted, Rejected> {
+        let event = Event::parse(json, now.wall)?;
+        self.metrics.record(&event, now);
+        let event_id = self.ids.next();
+        let accepted = Accepted { event_id, event_type: event.event_type.clone(), received_at: now.wall };
+        self.store.push(event, &accepted);
+        self.is_stale.store(true, Ordering::SeqCst);
+        Ok(accepted)
+    }
+
+    /// Counts and keeps the valid ones of 1 to 1000 events: the JSON of an array, at most 8 MiB.
+    ///
+    /// # Errors
+    /// What is not such an array; nothing is counted then.
+    pub fn accept_batch_json(&self, json: &[u8], now: Moment) -> Result<BatchOutcome, Rejected> {
+        let events = intake::split(json)?;
+        let results = events.iter().map(|event| self.accept_json(event.get().as_bytes(), now)).collect();
+        Ok(BatchOutcome { results })
+    }
+
+    /// Counts and keeps what a STOMP client sent: one event, or an array of them.
+    ///
+    /// # Errors
+    /// As for the one or the other; nothing is counted then.
+    pub fn accept_stomp(&self, body: &[u8], now: Moment) -> Result<Outcome, Rejected> {
+        if intake::is_array(body) {
+            self.accept_batch_json(body, now).map(Outcome::Batch)
+        } else {
+            self.accept_json(body, now).map(Outcome::One)
+        }
+    }
+
+    /// Computes the payload in the profile's shape, and remembers it for [`Self::current`].
+    ///
+    /// Meant for one caller, once a period: each subscriber and each GET gets the same octets.
+    pub fn snapshot(&self, now: Moment) -> Bytes {
+        let reading = self.metrics.read(now);
+        let json = match self.profile {
+            Profile::Documented => serde_json::to_vec(&Documented::from(&reading)),
+            Profile::Dashboard => {
+                let anomalies = lock(&self.anomalies).detect(&reading);
+                serde_json::to_vec(&Dashboard::new(&reading, anomalies))
+            }
+        };
+        // Maps with text keys and finite numbers always serialise; should they not, the last
+        // payload stays.
+        let mut last = lock(&self.last);
+        if let Ok(json) = json {
+            *last = json.into();
+        }
+        last.clone()
+    }
+
+    /// The payload for one who asks in between: it holds every event accepted before the call.
+    /// Computed anew only where there was one since the last.
+    pub fn current(&self, now: Moment) -> Bytes {
+        // Who comes while another computes waits for that: it may hold the event just sent.
+        let _refresh = lock(&self.refresh);
+        if self.is_stale.swap(false, Ordering::SeqCst) {
+            return self.snapshot(now);
+        }
+        lock(&self.last).clone()
+    }
+
+    /// Starts counting anew, and computes the empty payload. The recent events stay.
+    pub fn reset(&self, now: Moment) -> Bytes {
+        self.metrics.reset(now);
+        self.snapshot(now)
+    }
+
+    /// The recent events, newest first.
+    pub fn page(&self, request: PageRequest) -> Page {
+        self.store.page(None, request)
+    }
+
+    /// The recent events of one type, newest first.
+    pub fn page_of_type(&self, event_type: &str, request: PageRequest) -> Page {
+        self.store.page(Some(event_type), request)
+    }
+
+    /// A recent event; `None` when it never was or is not kept any more.
+    pub fn by_id(&self, event_id: &str) -> Option<Stored> {
+        self.store.by_id(event_id)
+    }
+
+    /// How many events had a type or source beyond the settings' limits.
+    pub fn overflow(&self) -> Overflow {
+        self.metrics.overflow()
+    }
+}
+
+/// One moment on both clocks: the wall's for labels, which may step, and the steady one for rates.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// What the calendar says.
+    pub wall: DateTime<Utc>,
+    /// What never goes back.
+    pub steady: Instant,
+}
 
 /// What the aggregator needs to know from the settings.
 #[derive(Debug, Clone)]
@@ -24,4 +201,9 @@ pub enum Profile {
     Documented,
     /// The shape that the existing dashboard's types declare.
     Dashboard,
+}
+
+/// Counts stay usable after a panic under the lock: at worst one event is counted in part.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

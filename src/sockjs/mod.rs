@@ -1,9 +1,33 @@
 //! SockJS 0.3.3: frames, payloads, routes and sessions, for any application.
 //!
 //! What lives here: the protocol between a SockJS client and a server. What does not: STOMP,
-//! the broker, or what the messages mean.
+//! the broker, or what the messages mean. Nothing in [`frame`], [`payload`], [`framing`],
+//! [`route`], [`answer`] and [`Session`] names a socket, a task, a clock or randomness.
+//!
+//! Where the protocol leaves a choice, or this differs from the reference server:
+//!
+//! | here | why | test |
+//! |---|---|---|
+//! | a lone surrogate comes in as U+FFFD | Rust's strings have none | `each_lone_surrogate_becomes_one_replacement_character` |
+//! | an aborted session answers `c[1002,…]` for a while | the client learns why | `a_session_whose_poll_aborts_is_interrupted` |
+//! | an ended response that lost its last octets interrupts | STOMP bears no gap | `a_response_that_was_ended_but_lost_its_last_octets_interrupts` |
+//! | a receiver that takes nothing for two heartbeats is given up | bounded memory | `a_receiver_that_takes_nothing_for_two_heartbeats_is_given_up` |
+//! | `xhr_send` takes a single JSON string too | as a websocket does | `a_single_string_is_one_message` |
+//! | `<` leaves escaped in `htmlfile` | a message could end the script | `a_message_cannot_end_the_script_of_htmlfile` |
+//! | a callback has at most 32 octets | as newer reference servers | `a_callback_is_1_to_32_letters_digits_dashes_underscores_and_dots` |
+
+pub mod answer;
+pub mod frame;
+pub mod framing;
+pub mod octets;
+pub mod payload;
+pub mod route;
+pub mod service;
+mod session;
 
 use std::time::Duration;
+
+pub use session::{Action, Closed, InboxFull, ReceiverId, Session};
 
 /// What a SockJS service needs to know from the settings.
 #[derive(Debug, Clone)]
@@ -26,4 +50,22 @@ pub struct Settings {
     pub base_url: Option<String>,
     /// The origins that may use the service; empty: all.
     pub origins: Vec<String>,
+}
+
+#[cfg(test)]
+impl Settings {
+    /// What `/echo` of the conformance server has, with a small inbox.
+    fn conformance() -> Self {
+        Self {
+            websocket: true,
+            heartbeat: Duration::from_secs(25),
+            disconnect_delay: Duration::from_secs(5),
+            response_limit_bytes: 4096,
+            inbox_bytes: 1000,
+            payload_bytes: 1000,
+            cookie_needed: false,
+            base_url: None,
+            origins: Vec::new(),
+        }
+    }
 }

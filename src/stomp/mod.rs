@@ -2,8 +2,41 @@
 //!
 //! What lives here: bytes to frames, frames to bytes, and what each frame means within one
 //! connection. What does not: routing, permissions, transports, time sources.
+//!
+//! Where the specifications leave a choice, or this server is more lenient than they are:
+//!
+//! | what | here | test |
+//! |---|---|---|
+//! | EOL before CONNECTED | LF or CRLF, since the version is not known yet | `connect-crlf` |
+//! | CR in 1.0 and 1.1 | part of the header's value; a blank line of CR LF is an error that says so; CRLF between frames is taken | `cr-ends-value`, `blank-line-with-cr`, `heart-beats-crlf` |
+//! | blanks around names and values | cut off in 1.0, whose own examples write them; kept from 1.1 on | `blanks-around-value` |
+//! | an unescaped colon in a value | part of the value | `value-with-colons` |
+//! | heads that are not UTF-8 | an error in each version | `header-not-utf8` |
+//! | a body where none may be | an error in 1.2; ignored before | `body-on-ack` |
+//! | `host` missing | taken, unless `strict_host` | `a_missing_host_is_refused_only_where_strict` |
+//! | `heart-beat` in 1.0 | ignored | `there_are_no_heart_beats_unless_both_want_them` |
+//! | UNSUBSCRIBE of an unknown id | answered as done: a soft refusal may have ended it | `a_softly_refused_subscribe_ends_the_subscription_and_not_the_session` |
+//! | ACK of a soft refusal's notice | answered as done | the same |
+//! | the receipt of a frame in a transaction | leaves when the frame is buffered | `commit_carries_all_out_in_order_and_its_receipt_waits` |
+//! | a header that a version cannot write | left out of what is sent | `each_dialect_writes_the_senders_headers_its_own_way` |
+//! | a sender's header that is the server's word | not repeated on MESSAGE ([`encode::SERVERS_OWN`]) | `a_sender_cannot_pose_as_the_server` |
 
 use std::time::Duration;
+
+pub mod decode;
+pub mod decode_error;
+pub mod encode;
+pub mod escape;
+pub mod frame;
+pub mod heart_beat;
+pub mod session;
+mod version;
+
+pub use decode::Decoder;
+pub use decode_error::DecodeError;
+pub use frame::{Command, Frame};
+pub use session::{Action, Session, SessionError};
+pub use version::{SUPPORTED_VERSIONS, Version};
 
 /// What a session needs to know from the settings.
 #[derive(Debug, Clone)]

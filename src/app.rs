@@ -1,0 +1,268 @@
+//! [`App`]: the whole program, from checked settings to a clean exit.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::broker::auth::StaticAuthenticator;
+use crate::broker::inbox;
+use crate::broker::mailbox;
+use crate::broker::topic::RetainedLimits;
+use crate::broker::{self, Broker};
+use crate::config::Config;
+use crate::feeds::events::Events;
+use crate::feeds::schedule::Broadcast;
+use crate::feeds::{demo, metrics, schedule};
+use crate::http::{self, Site};
+use crate::message::{Destination, Publication};
+use crate::net::fanout::Fanout;
+use crate::net::http::{Settings as HttpSettings, serve};
+use crate::net::io::MessageIo;
+use crate::net::shard::{self, Shard};
+use crate::net::websocket;
+use crate::sockjs::service::{Client, Connections, Home, Service};
+
+/// A server that has its port.
+pub struct App {
+    config: Config,
+    is_demo: bool,
+    address: SocketAddr,
+    listeners: Vec<TcpListener>,
+}
+
+/// Why the server cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// `server.listen`.
+        address: SocketAddr,
+        /// What to do about it.
+        reason: String,
+    },
+    /// The system gives no thread.
+    #[error("cannot start a shard: {0}")]
+    Shard(io::Error),
+    /// A shard broke down.
+    #[error("a shard broke down; the log above says where")]
+    ShardPanicked,
+}
+
+impl App {
+    /// Takes the port; from here on clients wait for [`App::run`].
+    ///
+    /// # Errors
+    /// The address is in use or not this machine's.
+    pub fn bind(config: Config, is_demo: bool) -> Result<Self, AppError> {
+        let wanted = config.server.listen;
+        let explain = |error: io::Error| AppError::Listen { address: wanted, reason: explain(&error) };
+        shard::probe(wanted).map_err(explain)?;
+        let first = shard::listen(wanted, SEND_BUFFER_BYTES).map_err(explain)?;
+        let address = first.local_addr().map_err(explain)?;
+        let mut listeners = vec![first];
+        for _ in 1..config.server.shards.get() {
+            listeners.push(shard::listen(address, SEND_BUFFER_BYTES).map_err(explain)?);
+        }
+        Ok(Self { config, is_demo, address, listeners })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown`, then closes every session properly, for the drain time at most.
+    ///
+    /// # Errors
+    /// The system gives no thread, or a shard panicked.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), AppError> {
+        let Self { config, is_demo, address, listeners } = self;
+        let events =
+            config.metrics.enabled.then(|| Arc::new(Events::new(config.metrics.events.clone(), metrics::moment())));
+        let broker = new_broker(&config, events.as_ref());
+        let stop = CancellationToken::new();
+        let shards = start_shards(&config, &broker, events.as_ref(), listeners, &stop).map_err(AppError::Shard)?;
+        let mut feeds = start_feeds(&config, is_demo, &broker, events);
+        info!("listening on http://{address}");
+        let broken = tokio::select! {
+            () = shutdown => false,
+            () = any_finished(&shards) => true,
+        };
+        info!(timeout = ?config.server.drain_timeout, "shutting down");
+        stop.cancel();
+        feeds.abort_all();
+        let drained = tokio::time::timeout(config.server.drain_timeout, all_finished(&shards)).await;
+        if drained.is_err() {
+            warn!("some connections did not close within the drain time");
+            return Ok(());
+        }
+        let panicked = shards.into_iter().map(Shard::join).filter(|is_well| !is_well).count();
+        info!("all connections are closed");
+        if panicked == 0 && !broken { Ok(()) } else { Err(AppError::ShardPanicked) }
+    }
+}
+
+fn explain(error: &io::Error) -> String {
+    let known = [
+        (io::ErrorKind::AddrInUse, "the port is in use; stop the other program or choose another with --listen"),
+        (io::ErrorKind::AddrNotAvailable, "this machine does not have that address"),
+        (io::ErrorKind::PermissionDenied, "ports below 1024 need a privilege; choose another with --listen"),
+    ];
+    let found = known.iter().find(|(kind, _)| *kind == error.kind());
+    found.map_or_else(|| error.to_string(), |(_, text)| (*text).into())
+}
+
+fn new_broker(config: &Config, events: Option<&Arc<Events>>) -> Broker {
+    let settings = broker::Settings {
+        shards: config.server.shards.get(),
+        inbox: inbox::Limits { messages: INBOX_MESSAGES, bytes: INBOX_BYTES },
+        mailbox: mailbox::Limits { messages: config.mailbox.messages, bytes: config.mailbox.bytes },
+        retained: RetainedLimits { destinations: config.topics.retained, bytes: config.topics.retained_bytes },
+    };
+    let users = config.auth.users.iter().map(|user| (user.name.clone(), user.passcode.expose().to_owned())).collect();
+    let tokens = config.auth.tokens.iter().map(|token| (token.name.clone(), token.token.expose().to_owned())).collect();
+    let authenticator = StaticAuthenticator::new(users, tokens, config.auth.anonymous);
+    let handlers = events.map_or_else(HashMap::new, |events| metrics::handlers(events, &config.metrics.destination));
+    Broker::new(settings, Box::new(authenticator), handlers)
+}
+
+fn start_shards(
+    config: &Config,
+    broker: &Broker,
+    events: Option<&Arc<Events>>,
+    listeners: Vec<TcpListener>,
+    stop: &CancellationToken,
+) -> io::Result<Vec<Shard>> {
+    let websocket =
+        websocket::Settings { max_message_bytes: config.sockjs.service.payload_bytes, ping: WEBSOCKET_PING };
+    let services = Service::new(
+        config.sockjs.service.clone(),
+        websocket,
+        &SUBPROTOCOLS,
+        config.sockjs.sessions,
+        config.server.shards.get(),
+    );
+    let stomp = Arc::new(config.stomp.clone());
+    let mut shards = Vec::new();
+    for (index, (listener, (sockjs, home))) in listeners.into_iter().zip(services).enumerate() {
+        let site = Site {
+            mount: config.sockjs.path.as_str().into(),
+            sockjs,
+            broker: broker.clone(),
+            events: events.map(|events| (Arc::clone(events), config.metrics.destination.clone())),
+            max_body_bytes: config.server.http_body_bytes,
+            origins: config.sockjs.service.origins.clone(),
+        };
+        let http = HttpSettings { header_timeout: config.server.http_header_timeout };
+        let (broker, stomp, stop) = (broker.clone(), Arc::clone(&stomp), stop.clone());
+        shards.push(Shard::spawn(index, move || async move {
+            let fanout = Fanout::new(index, broker, stomp);
+            if let Err(error) = run_shard(fanout, home, listener, http, site, stop).await {
+                error!(shard = index, %error, "a shard cannot serve");
+            }
+        })?);
+    }
+    Ok(shards)
+}
+
+async fn run_shard(
+    fanout: Rc<Fanout>,
+    home: Home,
+    listener: TcpListener,
+    http: HttpSettings,
+    site: Site,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let listener = shard::into_tokio(listener)?;
+    let messages = tokio::task::spawn_local(Rc::clone(&fanout).run());
+    let sessions = tokio::task::spawn_local(home.run(Rc::new(StompConnections(Rc::clone(&fanout)))));
+    let serving = tokio::task::spawn_local(serve(listener, http, stop.clone(), http::handler(site)));
+    stop.cancelled().await;
+    // Sessions first: what they say last goes out through responses that are still open.
+    fanout.drain().await;
+    let served = serving.await;
+    messages.abort();
+    sessions.abort();
+    served.map_err(io::Error::other)
+}
+
+/// Every connection of the SockJS service is a STOMP session of the shard.
+struct StompConnections(Rc<Fanout>);
+
+impl Connections for StompConnections {
+    fn accept(&self, io: Box<dyn MessageIo>, client: Client) {
+        let offered = http::credentials(&client.headers, &client.query);
+        self.0.connect(io, &client.peer, offered);
+    }
+}
+
+fn start_feeds(config: &Config, is_demo: bool, broker: &Broker, events: Option<Arc<Events>>) -> JoinSet<()> {
+    let mut feeds = JoinSet::new();
+    if let Some(events) = events {
+        let (destination, period) = (config.metrics.destination.clone(), config.metrics.period);
+        feeds.spawn(metrics::publish_periodically(broker.clone(), Arc::clone(&events), destination, period));
+        if is_demo {
+            feeds.spawn(async move {
+                if let Err(error) = demo::replay(events).await {
+                    error!(%error, "the demo cannot be replayed");
+                }
+            });
+        }
+    }
+    let broadcasts: Vec<Broadcast> = config.schedule.iter().map(broadcast).collect();
+    let broker = broker.clone();
+    feeds.spawn(async move {
+        if let Err(error) = schedule::run(broker, broadcasts).await {
+            error!(%error, "the scheduled broadcasts cannot run");
+        }
+    });
+    feeds
+}
+
+fn broadcast(scheduled: &crate::config::Schedule) -> Broadcast {
+    let mut headers = Vec::new();
+    if let Some(content_type) = &scheduled.content_type {
+        headers.push(("content-type".into(), content_type.as_str().into()));
+    }
+    if scheduled.retain {
+        headers.push(("retain".into(), "true".into()));
+    }
+    let destination: Destination = scheduled.destination.clone();
+    let publication = Publication { destination, headers, body: scheduled.body.clone().into() };
+    Broadcast { name: scheduled.name.clone(), cron: scheduled.cron.clone(), publication }
+}
+
+async fn any_finished(shards: &[Shard]) {
+    while !shards.iter().any(Shard::is_finished) {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn all_finished(shards: &[Shard]) {
+    while !shards.iter().all(Shard::is_finished) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The highest first: of what a client offers, the highest is agreed on.
+const SUBPROTOCOLS: [&str; 3] = ["v12.stomp", "v11.stomp", "v10.stomp"];
+
+/// What the kernel takes of one connection before it blocks; Linux doubles it.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
+
+const INBOX_MESSAGES: usize = 4096;
+const INBOX_BYTES: usize = 64 * 1024 * 1024;
+
+/// So that a client whose heart-beats are off does not leave a dead socket.
+const WEBSOCKET_PING: Duration = Duration::from_secs(30);
+
+const LOOK: Duration = Duration::from_millis(500);

@@ -1,0 +1,41 @@
+//! The server's own handlers behind `/app/NAME`.
+
+use bytes::Bytes;
+
+use super::BrokerError;
+use crate::message::{Destination, Principal, Publication};
+
+/// What stands behind one `/app/NAME`.
+///
+/// Called on the sender's shard, in the order of its frames; it must answer at once.
+pub trait AppHandler: Send + Sync {
+    /// Takes a SEND.
+    ///
+    /// # Errors
+    /// What the sender is told, in the ERROR that ends its connection.
+    fn handle_send(&self, principal: &Principal, publication: &Publication) -> Result<AppEffect, BrokerError>;
+
+    /// Answers a SUBSCRIBE with one message, or none.
+    ///
+    /// # Errors
+    /// What the subscriber is told.
+    fn handle_subscribe(&self, principal: &Principal) -> Result<Option<AppAnswer>, BrokerError>;
+}
+
+/// What a SEND to a handler causes beyond itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AppEffect {
+    /// Nothing.
+    None,
+    /// The sender's own subscriptions to that destination get a message, and nobody else.
+    Deliver(Destination, AppAnswer),
+}
+
+/// One message for one client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppAnswer {
+    /// Its `content-type`.
+    pub content_type: &'static str,
+    /// Its body.
+    pub body: Bytes,
+}

@@ -1,0 +1,343 @@
+//! [`Broker`]: what sessions, the REST API and the feeds call.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::acl::{Acl, Permission};
+use super::app::{AppEffect, AppHandler};
+use super::auth::{AccessRefused, Authenticator};
+use super::inbox::{self, Inbox};
+use super::interest::{Interest, Shards};
+use super::mailbox;
+use super::stats::Stats;
+use super::topic::{Retained, RetainedLimits};
+use crate::message::{Credentials, Destination, DestinationKind, Message, MessageId, Principal, Publication};
+
+/// The broker. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Broker(Arc<Inner>);
+
+struct Inner {
+    interest: Interest,
+    retained: Retained,
+    inboxes: Box<[Inbox]>,
+    handlers: HashMap<&'static str, Arc<dyn AppHandler>>,
+    authenticator: Box<dyn Authenticator>,
+    acl: Acl,
+    stats: Stats,
+    sequence: AtomicU64,
+    mailbox_limits: mailbox::Limits,
+}
+
+/// What a broker needs to know from the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// How many shards there are, 1 to [`Shards::MAX`].
+    pub shards: usize,
+    /// The bounds of each shard's inbox.
+    pub inbox: inbox::Limits,
+    /// The bounds of each session's mailbox.
+    pub mailbox: mailbox::Limits,
+    /// The bounds of the retained values.
+    pub retained: RetainedLimits,
+}
+
+/// Why the broker did not do what was asked. The text is what the client reads.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BrokerError {
+    /// The destination is neither a topic nor a handler of the server.
+    #[error("unknown destination {0}; allowed are /topic/NAME and /app/NAME")]
+    UnknownDestination(Destination),
+    /// `/app/NAME` with a name that nobody handles.
+    #[error("nothing handles {destination}; there are {known}")]
+    UnknownHandler {
+        /// What was asked for.
+        destination: Destination,
+        /// What there is, parted by commas.
+        known: String,
+    },
+    /// The rules do not allow it.
+    #[error("{principal} may not {what} {destination}")]
+    NotAllowed {
+        /// Who.
+        principal: Principal,
+        /// `subscribe to` or `send to`.
+        what: &'static str,
+        /// Where.
+        destination: Destination,
+    },
+    /// A wildcard in a SEND.
+    #[error("{0} is a pattern; a message goes to one destination")]
+    SendToPattern(Destination),
+    /// A header of the broker's own with a value it cannot have.
+    #[error("header {name}:{value} is not good; allowed is {allowed}")]
+    BadHeader {
+        /// The header's name.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        allowed: &'static str,
+    },
+    /// The retained values' bounds are reached.
+    #[error("no room for another retained value; send one with an empty body to forget it")]
+    RetainedFull,
+    /// A handler did not like the body.
+    #[error("{0}")]
+    BadBody(String),
+}
+
+impl BrokerError {
+    /// The nearest HTTP status: what a soft refusal and the REST API say.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::UnknownDestination(_) | Self::UnknownHandler { .. } => 404,
+            Self::NotAllowed { .. } => 403,
+            Self::SendToPattern(_) | Self::BadHeader { .. } | Self::BadBody(_) => 400,
+            Self::RetainedFull => 507,
+        }
+    }
+}
+
+/// Why a publication was not taken.
+#[derive(Debug)]
+pub enum PublishError {
+    /// It never will be.
+    Refused(BrokerError),
+    /// A shard's inbox is full: hand it over again after [`Broker::room`].
+    Busy(Publication),
+}
+
+/// Where a subscription leads.
+pub enum Target {
+    /// To a topic, or a pattern over topics.
+    Topic,
+    /// To a handler of the server, which answers once.
+    App(Arc<dyn AppHandler>),
+}
+
+impl Broker {
+    /// Makes a broker with the handlers behind `/app/NAME`.
+    pub fn new(
+        settings: Settings,
+        authenticator: Box<dyn Authenticator>,
+        handlers: HashMap<&'static str, Arc<dyn AppHandler>>,
+    ) -> Self {
+        let shards = settings.shards.clamp(1, Shards::MAX);
+        let acl = Acl { open: authenticator.is_open() };
+        Self(Arc::new(Inner {
+            interest: Interest::default(),
+            retained: Retained::new(settings.retained),
+            inboxes: (0..shards).map(|_| Inbox::new(settings.inbox)).collect(),
+            handlers,
+            authenticator,
+            acl,
+            stats: Stats::default(),
+            sequence: AtomicU64::new(1),
+            mailbox_limits: settings.mailbox,
+        }))
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &Stats {
+        &self.0.stats
+    }
+
+    /// The shards' interest; a shard notes its own there.
+    pub fn interest(&self) -> &Interest {
+        &self.0.interest
+    }
+
+    /// A shard's inbox.
+    pub fn inbox(&self, shard: usize) -> &Inbox {
+        &self.0.inboxes[shard]
+    }
+
+    /// The bounds of each session's mailbox.
+    pub fn mailbox_limits(&self) -> &mailbox::Limits {
+        &self.0.mailbox_limits
+    }
+
+    /// Who these credentials belong to.
+    ///
+    /// # Errors
+    /// They are not good, or missing.
+    pub fn authenticate(&self, credentials: Option<&Credentials>) -> Result<Principal, AccessRefused> {
+        self.0.authenticator.authenticate(credentials)
+    }
+
+    /// Where a subscription of `principal` to `destination`, a name or a pattern, leads.
+    ///
+    /// # Errors
+    /// The destination is unknown or not allowed.
+    pub fn subscribe_target(&self, principal: &Principal, destination: &Destination) -> Result<Target, BrokerError> {
+        self.target(principal, Permission::Subscribe, destination)
+    }
+
+    /// The retained values that a new subscription to `destination` gets.
+    pub fn retained(&self, destination: &Destination) -> Vec<Arc<Message>> {
+        self.0.retained.of(destination, now_ms())
+    }
+
+    /// Takes a client's SEND: to its handler, or to every shard that has a subscriber.
+    ///
+    /// # Errors
+    /// It is refused, or a shard is too busy; then nothing was taken.
+    pub fn send(&self, principal: &Principal, publication: Publication) -> Result<AppEffect, PublishError> {
+        match self.target(principal, Permission::Send, &publication.destination).map_err(PublishError::Refused)? {
+            Target::Topic => self.publish(publication).map(|_| AppEffect::None),
+            Target::App(handler) => {
+                self.0.stats.published.add(1);
+                handler.handle_send(principal, &publication).map_err(PublishError::Refused)
+            }
+        }
+    }
+
+    /// Whether a SEND would be taken, as far as that can be told before it is handed over.
+    ///
+    /// # Errors
+    /// It would be refused.
+    pub fn check_send(&self, principal: &Principal, publication: &Publication) -> Result<(), BrokerError> {
+        match self.target(principal, Permission::Send, &publication.destination)? {
+            Target::Topic => Terms::of(publication).map(|_| ()),
+            Target::App(_) => Ok(()),
+        }
+    }
+
+    fn target(
+        &self,
+        principal: &Principal,
+        permission: Permission,
+        destination: &Destination,
+    ) -> Result<Target, BrokerError> {
+        let target = match destination.kind() {
+            DestinationKind::Topic => Target::Topic,
+            DestinationKind::App => Target::App(self.handler(destination)?),
+            DestinationKind::Unknown => return Err(BrokerError::UnknownDestination(destination.clone())),
+        };
+        self.permit(principal, permission, destination)?;
+        Ok(target)
+    }
+
+    /// Publishes to a topic, whoever asks.
+    ///
+    /// # Errors
+    /// As [`Broker::send`].
+    pub fn publish(&self, publication: Publication) -> Result<MessageId, PublishError> {
+        let terms = Terms::of(&publication).map_err(PublishError::Refused)?;
+        let shards = self.0.interest.of(&publication.destination);
+        if shards.iter().any(|shard| !self.0.inboxes[shard].has_room()) {
+            return Err(PublishError::Busy(publication));
+        }
+        let destination = publication.destination.clone();
+        let body_bytes = publication.body.len();
+        let make = || Arc::new(Message::new(self.next_id(), publication, terms.now_ms, terms.expires_at_ms));
+        let message = if terms.retain {
+            let kept = self.0.retained.keep(&destination, body_bytes, make);
+            kept.map_err(|_| PublishError::Refused(BrokerError::RetainedFull))?
+        } else {
+            make()
+        };
+        self.0.stats.published.add(1);
+        // A subscriber may have come between the first look and the number: it must not miss
+        // what it was not given as retained.
+        for shard in self.0.interest.of(&message.destination).iter() {
+            self.0.inboxes[shard].post(Arc::clone(&message));
+        }
+        Ok(message.id)
+    }
+
+    /// Makes a message that goes to one subscriber only, outside any topic.
+    pub fn private_message(&self, publication: Publication) -> Arc<Message> {
+        Arc::new(Message::new(self.next_id(), publication, now_ms(), None))
+    }
+
+    /// Resolves when every shard that wants `destination` has room.
+    pub fn room(&self, destination: Destination) -> impl Future<Output = ()> + Send + 'static {
+        let broker = self.clone();
+        async move {
+            loop {
+                let shards = broker.0.interest.of(&destination);
+                let Some(full) = shards.iter().find(|shard| !broker.0.inboxes[*shard].has_room()) else { return };
+                let inbox = &broker.0.inboxes[full];
+                let mut room = std::pin::pin!(inbox.room());
+                room.as_mut().enable();
+                if !inbox.has_room() {
+                    room.await;
+                }
+            }
+        }
+    }
+
+    fn next_id(&self) -> MessageId {
+        MessageId(self.0.sequence.fetch_add(1, Ordering::SeqCst))
+    }
+
+    fn handler(&self, destination: &Destination) -> Result<Arc<dyn AppHandler>, BrokerError> {
+        self.0.handlers.get(destination.as_str()).cloned().ok_or_else(|| {
+            let mut known: Vec<&str> = self.0.handlers.keys().copied().collect();
+            known.sort_unstable();
+            BrokerError::UnknownHandler { destination: destination.clone(), known: known.join(", ") }
+        })
+    }
+
+    fn permit(
+        &self,
+        principal: &Principal,
+        permission: Permission,
+        destination: &Destination,
+    ) -> Result<(), BrokerError> {
+        if self.0.acl.allows(principal, permission, destination) {
+            return Ok(());
+        }
+        let what = match permission {
+            Permission::Subscribe => "subscribe to",
+            Permission::Send => "send to",
+        };
+        Err(BrokerError::NotAllowed { principal: principal.clone(), what, destination: destination.clone() })
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+pub fn now_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What the publisher's headers ask of the broker.
+struct Terms {
+    now_ms: u64,
+    expires_at_ms: Option<u64>,
+    retain: bool,
+}
+
+impl Terms {
+    fn of(publication: &Publication) -> Result<Self, BrokerError> {
+        if super::pattern::Pattern::of(&publication.destination).is_some() {
+            return Err(BrokerError::SendToPattern(publication.destination.clone()));
+        }
+        let now_ms = now_ms();
+        let expires = number(publication, "expires", "milliseconds since the Unix epoch, 0 for never")?;
+        let ttl = number(publication, "ttl", "a number of milliseconds")?;
+        let expires_at_ms = match (expires.filter(|at| *at > 0), ttl) {
+            (Some(at), Some(ttl)) => Some(at.min(now_ms.saturating_add(ttl))),
+            (at, ttl) => at.or(ttl.map(|ttl| now_ms.saturating_add(ttl))),
+        };
+        let retain = match publication.header("retain") {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(value) => {
+                return Err(BrokerError::BadHeader { name: "retain", value: value.into(), allowed: "true or false" });
+            }
+        };
+        Ok(Self { now_ms, expires_at_ms, retain })
+    }
+}
+
+fn number(publication: &Publication, name: &'static str, allowed: &'static str) -> Result<Option<u64>, BrokerError> {
+    let Some(value) = publication.header(name) else { return Ok(None) };
+    value.parse().map(Some).map_err(|_| BrokerError::BadHeader { name, value: value.into(), allowed })
+}

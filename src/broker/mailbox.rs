@@ -1,0 +1,308 @@
+//! What waits for one session's socket: finished control frames and deliveries, in one order.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::message::{Delivery, Image, Overflow, SubscriptionId};
+
+/// A session's outbound queue, bounded in messages and octets. Pushing never waits.
+///
+/// Memory at worst: [`Limits::bytes`] of bodies (shared with every other mailbox that holds the
+/// same message), plus some 60 octets an entry; nothing while empty.
+#[derive(Debug, Default)]
+pub struct Mailbox {
+    queue: VecDeque<Entry>,
+    deliveries: usize,
+    delivery_bytes: usize,
+    octets_bytes: usize,
+    /// Dropped with no waiting message of the same subscription to carry the number.
+    #[expect(clippy::box_collection, reason = "eight octets instead of 48 in every session, for what is rarely there")]
+    dropped: Option<Box<HashMap<SubscriptionId, u32>>>,
+}
+
+/// One thing that waits.
+#[derive(Debug)]
+pub enum Entry {
+    /// A finished control frame.
+    Octets(Image),
+    /// A message that becomes octets when its turn comes.
+    Delivery(Delivery),
+}
+
+/// The bounds of one mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages that may wait. Default 1024.
+    pub messages: usize,
+    /// Octets of message bodies that may wait. Default 1 MiB; one message alone may be larger.
+    pub bytes: usize,
+}
+
+/// What became of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// It waits; nothing was lost.
+    Waits,
+    /// It waits, or was itself given up; this many messages were dropped.
+    Dropped(u32),
+    /// There is no room, and the subscription wants its session closed.
+    Full,
+}
+
+impl Mailbox {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// How many deliveries wait.
+    pub fn deliveries(&self) -> usize {
+        self.deliveries
+    }
+
+    /// Octets that wait, bodies and control frames.
+    pub fn bytes(&self) -> usize {
+        self.delivery_bytes + self.octets_bytes
+    }
+
+    /// Octets of control frames that wait. They answer the peer's own frames, so the driver
+    /// bounds them by reading no more while there are many.
+    pub fn octets_bytes(&self) -> usize {
+        self.octets_bytes
+    }
+
+    /// Adds a control frame.
+    pub fn push_octets(&mut self, image: Image) {
+        self.octets_bytes += image.len();
+        self.queue.push_back(Entry::Octets(image));
+    }
+
+    /// Adds a delivery; `blocked` is whether the socket took no more at the last try, which is
+    /// when a message counts as waiting for [`Overflow::Latest`].
+    pub fn push(&mut self, mut delivery: Delivery, overflow: Overflow, blocked: bool, limits: &Limits) -> Pushed {
+        let size = delivery.message.body.len();
+        let mut dropped = 0;
+        if overflow == Overflow::Latest && blocked {
+            dropped += self.replace_same_destination(&mut delivery);
+        }
+        while self.deliveries >= limits.messages
+            || (self.deliveries > 0 && self.delivery_bytes.saturating_add(size) > limits.bytes)
+        {
+            if overflow == Overflow::Close {
+                return Pushed::Full;
+            }
+            dropped += 1;
+            if !self.drop_oldest(&mut delivery) {
+                let dropped_here = delivery.dropped.saturating_add(1);
+                let kept = self.dropped.get_or_insert_default().entry(delivery.subscription).or_default();
+                *kept = kept.saturating_add(dropped_here);
+                return Pushed::Dropped(dropped);
+            }
+        }
+        self.push_anyway(delivery);
+        if dropped == 0 { Pushed::Waits } else { Pushed::Dropped(dropped) }
+    }
+
+    /// Adds a delivery that the client asked for itself, past the bounds.
+    pub fn push_anyway(&mut self, mut delivery: Delivery) {
+        self.take_dropped(&mut delivery);
+        self.deliveries += 1;
+        self.delivery_bytes += delivery.message.body.len();
+        self.queue.push_back(Entry::Delivery(delivery));
+    }
+
+    /// Takes what waits longest.
+    pub fn pop(&mut self) -> Option<Entry> {
+        let entry = self.queue.pop_front()?;
+        match &entry {
+            Entry::Octets(image) => self.octets_bytes -= image.len(),
+            Entry::Delivery(delivery) => self.uncount(delivery),
+        }
+        if self.queue.is_empty() {
+            // An idle session must not keep the room that one burst needed.
+            self.queue = VecDeque::new();
+        }
+        Some(entry)
+    }
+
+    /// Forgets all deliveries, when the session ends; answers how many there were.
+    pub fn clear_deliveries(&mut self) -> usize {
+        let count = self.deliveries;
+        self.queue.retain(|entry| matches!(entry, Entry::Octets(_)));
+        self.deliveries = 0;
+        self.delivery_bytes = 0;
+        self.dropped = None;
+        count
+    }
+
+    fn uncount(&mut self, delivery: &Delivery) {
+        self.deliveries -= 1;
+        self.delivery_bytes -= delivery.message.body.len();
+    }
+
+    fn take_dropped(&mut self, delivery: &mut Delivery) {
+        if let Some(map) = &mut self.dropped {
+            delivery.dropped += map.remove(&delivery.subscription).unwrap_or(0);
+            if map.is_empty() {
+                self.dropped = None;
+            }
+        }
+    }
+
+    fn remove(&mut self, at: usize) -> Option<Delivery> {
+        match self.queue.remove(at)? {
+            Entry::Delivery(delivery) => {
+                self.uncount(&delivery);
+                Some(delivery)
+            }
+            Entry::Octets(_) => None,
+        }
+    }
+
+    /// Takes the waiting message of the same subscription and destination away; what it knew
+    /// to be dropped, and itself, is told by the newer one.
+    fn replace_same_destination(&mut self, delivery: &mut Delivery) -> u32 {
+        let found = self.queue.iter().position(|entry| match entry {
+            Entry::Delivery(waiting) => {
+                waiting.subscription == delivery.subscription
+                    && waiting.message.destination == delivery.message.destination
+            }
+            Entry::Octets(_) => false,
+        });
+        let Some(old) = found.and_then(|at| self.remove(at)) else { return 0 };
+        delivery.dropped = delivery.dropped.saturating_add(old.dropped).saturating_add(1);
+        1
+    }
+
+    /// Drops the oldest waiting message of the delivery's subscription; the next one of it,
+    /// which may be `delivery` itself, tells the number.
+    fn drop_oldest(&mut self, delivery: &mut Delivery) -> bool {
+        let subscription = delivery.subscription;
+        let of_subscription = |entry: &Entry| matches!(entry, Entry::Delivery(d) if d.subscription == subscription);
+        let Some(at) = self.queue.iter().position(of_subscription) else { return false };
+        let Some(old) = self.remove(at) else { return false };
+        let lost = old.dropped.saturating_add(1);
+        for entry in self.queue.range_mut(at..) {
+            if let Entry::Delivery(next) = entry
+                && next.subscription == subscription
+            {
+                next.dropped = next.dropped.saturating_add(lost);
+                return true;
+            }
+        }
+        delivery.dropped = delivery.dropped.saturating_add(lost);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::message::{Destination, Message, MessageId, Publication};
+
+    const LIMITS: Limits = Limits { messages: 3, bytes: 100 };
+
+    #[test]
+    fn a_mailbox_takes_its_limit_of_messages_and_not_one_more() {
+        let mut mailbox = Mailbox::default();
+        for n in 0..3 {
+            assert_eq!(mailbox.push(delivery(0, n, 1), Overflow::Close, true, &LIMITS), Pushed::Waits);
+        }
+        assert_eq!(mailbox.push(delivery(0, 3, 1), Overflow::Close, true, &LIMITS), Pushed::Full);
+        assert_eq!(drain(&mut mailbox), [(0, 0), (1, 0), (2, 0)]);
+    }
+
+    #[test]
+    fn a_mailbox_takes_its_limit_of_octets_and_not_one_more() {
+        let mut mailbox = Mailbox::default();
+        assert_eq!(mailbox.push(delivery(0, 0, 60), Overflow::Close, true, &LIMITS), Pushed::Waits);
+        assert_eq!(mailbox.push(delivery(0, 1, 41), Overflow::Close, true, &LIMITS), Pushed::Full);
+        assert_eq!(mailbox.push(delivery(0, 2, 40), Overflow::Close, true, &LIMITS), Pushed::Waits);
+        assert_eq!(mailbox.bytes(), 100);
+    }
+
+    #[test]
+    fn a_message_larger_than_the_mailbox_goes_into_an_empty_one() {
+        let mut mailbox = Mailbox::default();
+        assert_eq!(mailbox.push(delivery(0, 0, 101), Overflow::Close, true, &LIMITS), Pushed::Waits);
+    }
+
+    #[test]
+    fn drop_oldest_makes_room_and_the_next_message_tells_the_number() {
+        let mut mailbox = Mailbox::default();
+        for n in 0..5 {
+            mailbox.push(delivery(0, n, 1), Overflow::DropOldest, true, &LIMITS);
+        }
+        assert_eq!(drain(&mut mailbox), [(2, 2), (3, 0), (4, 0)]);
+    }
+
+    #[test]
+    fn drop_oldest_takes_only_from_its_own_subscription() {
+        let mut mailbox = Mailbox::default();
+        for n in 0..3 {
+            mailbox.push(delivery(7, n, 1), Overflow::Close, true, &LIMITS);
+        }
+        assert_eq!(mailbox.push(delivery(0, 3, 1), Overflow::DropOldest, true, &LIMITS), Pushed::Dropped(1));
+        mailbox.pop();
+        mailbox.push(delivery(0, 4, 1), Overflow::DropOldest, true, &LIMITS);
+        assert_eq!(drain(&mut mailbox), [(1, 0), (2, 0), (4, 1)]);
+    }
+
+    #[test]
+    fn latest_keeps_the_newest_of_each_destination_while_blocked() {
+        let mut mailbox = Mailbox::default();
+        for n in 0..10 {
+            mailbox.push(delivery(0, n, 1), Overflow::Latest, true, &LIMITS);
+        }
+        assert_eq!(drain(&mut mailbox), [(9, 9)]);
+    }
+
+    #[test]
+    fn latest_drops_nothing_while_the_socket_is_ready() {
+        let mut mailbox = Mailbox::default();
+        for n in 0..3 {
+            mailbox.push(delivery(0, n, 1), Overflow::Latest, false, &LIMITS);
+        }
+        assert_eq!(drain(&mut mailbox), [(0, 0), (1, 0), (2, 0)]);
+    }
+
+    #[test]
+    fn control_frames_keep_their_place_and_outlive_the_deliveries() {
+        let mut mailbox = Mailbox::default();
+        mailbox.push(delivery(0, 0, 1), Overflow::Close, true, &LIMITS);
+        mailbox.push_octets(Bytes::from_static(b"RECEIPT").into());
+        mailbox.push(delivery(0, 1, 1), Overflow::Close, true, &LIMITS);
+        assert_eq!(mailbox.clear_deliveries(), 2);
+        assert!(matches!(mailbox.pop(), Some(Entry::Octets(_))));
+        assert!(mailbox.is_empty());
+        assert_eq!(mailbox.bytes(), 0);
+    }
+
+    #[test]
+    fn an_empty_mailbox_holds_no_memory() {
+        let mut mailbox = Mailbox::default();
+        mailbox.push(delivery(0, 0, 1), Overflow::Close, true, &LIMITS);
+        mailbox.pop();
+        assert_eq!(mailbox.queue.capacity(), 0);
+    }
+
+    fn delivery(subscription: u32, number: u64, size: usize) -> Delivery {
+        let destination = Destination::parse("/topic/a").unwrap();
+        let publication = Publication { destination, headers: vec![], body: vec![0; size].into() };
+        let message = Arc::new(Message::new(MessageId(number), publication, 0, None));
+        Delivery { subscription: SubscriptionId(subscription), message, retained: false, dropped: 0 }
+    }
+
+    /// The numbers of the messages that wait, each with what it tells as dropped.
+    fn drain(mailbox: &mut Mailbox) -> Vec<(u64, u32)> {
+        std::iter::from_fn(|| mailbox.pop())
+            .filter_map(|entry| match entry {
+                Entry::Delivery(delivery) => Some((delivery.message.id.0, delivery.dropped)),
+                Entry::Octets(_) => None,
+            })
+            .collect()
+    }
+}

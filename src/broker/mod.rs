@@ -1,0 +1,18 @@
+//! The broker: who wants what, who may do what, and the bounded places where messages wait.
+//!
+//! What lives here: matching, mailboxes, a shard's routing table, the interest of shards in
+//! destinations, permissions and counters. What does not: sockets, tasks, wire formats.
+
+pub mod acl;
+pub mod app;
+pub mod auth;
+pub mod handle;
+pub mod inbox;
+pub mod interest;
+pub mod mailbox;
+pub mod pattern;
+pub mod router;
+pub mod stats;
+pub mod topic;
+
+pub use handle::{Broker, BrokerError, Settings};

@@ -1,0 +1,325 @@
+//! Destination patterns: `*` is one word; `#`, `**` and a trailing `>` are any words, also none.
+//!
+//! Words are parted by `/` or `.`.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use crate::message::Destination;
+
+/// A destination that a subscriber may ask for: a name, or a pattern over names.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Pattern(Destination);
+
+impl Pattern {
+    /// Takes `destination` as a pattern if one of its words is a wildcard.
+    pub fn of(destination: &Destination) -> Option<Self> {
+        let mut words = words(destination.as_str()).peekable();
+        while let Some(word) = words.next() {
+            if Wildcard::of(word, words.peek().is_none()).is_some() {
+                return Some(Self(destination.clone()));
+            }
+        }
+        None
+    }
+
+    /// The pattern as it was written.
+    pub fn destination(&self) -> &Destination {
+        &self.0
+    }
+
+    /// Whether `destination` is one of the pattern's.
+    ///
+    /// At most one pass over the destination for each `any words` wildcard, so the cost is the
+    /// product of the two lengths at worst.
+    pub fn matches(&self, destination: &Destination) -> bool {
+        let pattern: Vec<&str> = words(self.0.as_str()).collect();
+        let name: Vec<&str> = words(destination.as_str()).collect();
+        let wildcard = |at: usize| Wildcard::of(pattern[at], at + 1 == pattern.len());
+        let (mut p, mut n) = (0, 0);
+        let mut retry = None;
+        loop {
+            if p < pattern.len() && wildcard(p) == Some(Wildcard::AnyWords) {
+                retry = Some((p, n));
+                p += 1;
+            } else if n == name.len() {
+                return pattern.len() == p;
+            } else if p < pattern.len() && (wildcard(p) == Some(Wildcard::OneWord) || pattern[p] == name[n]) {
+                p += 1;
+                n += 1;
+            } else if let Some((any, from)) = retry {
+                retry = Some((any, from + 1));
+                p = any + 1;
+                n = from + 1;
+            } else {
+                return false;
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Values by pattern, found by destination without looking at every pattern.
+///
+/// A tree of words; a look-up walks only the branches that can match, and reports each value
+/// at most once.
+#[derive(Debug)]
+pub struct PatternMap<T> {
+    root: Node<T>,
+    len: usize,
+}
+
+#[derive(Debug)]
+struct Node<T> {
+    value: Option<T>,
+    words: HashMap<Box<str>, Self>,
+    one: Option<Box<Self>>,
+    any: Option<Box<Self>>,
+}
+
+impl<T> Default for Node<T> {
+    fn default() -> Self {
+        Self { value: None, words: HashMap::new(), one: None, any: None }
+    }
+}
+
+impl<T> Default for PatternMap<T> {
+    fn default() -> Self {
+        Self { root: Node::default(), len: 0 }
+    }
+}
+
+impl<T> PatternMap<T> {
+    /// How many patterns have a value.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no pattern has a value.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The value of that very pattern, made if it was not there.
+    pub fn entry(&mut self, pattern: &Pattern) -> &mut T
+    where
+        T: Default,
+    {
+        let mut node = &mut self.root;
+        let mut words = words(pattern.0.as_str()).peekable();
+        while let Some(word) = words.next() {
+            node = match Wildcard::of(word, words.peek().is_none()) {
+                Some(Wildcard::OneWord) => node.one.get_or_insert_default(),
+                Some(Wildcard::AnyWords) => node.any.get_or_insert_default(),
+                None => node.words.entry(word.into()).or_default(),
+            };
+        }
+        if node.value.is_none() {
+            self.len += 1;
+        }
+        node.value.get_or_insert_default()
+    }
+
+    /// Changes the value of that very pattern, and forgets it where `change` answers `false`.
+    pub fn update(&mut self, pattern: &Pattern, change: impl FnOnce(&mut T) -> bool) {
+        let words: Vec<&str> = words(pattern.0.as_str()).collect();
+        if self.root.update(&words, change) {
+            self.len -= 1;
+        }
+    }
+
+    /// Hands every value whose pattern matches to `found`.
+    pub fn matching<'a>(&'a self, destination: &Destination, found: &mut impl FnMut(&'a T)) {
+        if self.len == 0 {
+            return;
+        }
+        let words: Vec<&str> = words(destination.as_str()).collect();
+        // Which (node, position) pairs were visited: two `any words` wildcards in one pattern
+        // would otherwise reach the same node on many ways, exponentially so.
+        let mut seen = HashSet::new();
+        self.root.matching(&words, found, &mut seen);
+    }
+}
+
+impl<T> Node<T> {
+    fn is_empty(&self) -> bool {
+        self.value.is_none() && self.words.is_empty() && self.one.is_none() && self.any.is_none()
+    }
+
+    /// Answers whether a value was forgotten; empty branches go with it.
+    fn update(&mut self, words: &[&str], change: impl FnOnce(&mut T) -> bool) -> bool {
+        let Some((word, rest)) = words.split_first() else {
+            let forget = self.value.as_mut().is_some_and(|value| !change(value));
+            if forget {
+                self.value = None;
+            }
+            return forget;
+        };
+        match Wildcard::of(word, rest.is_empty()) {
+            Some(Wildcard::OneWord) => Self::update_branch(&mut self.one, rest, change),
+            Some(Wildcard::AnyWords) => Self::update_branch(&mut self.any, rest, change),
+            None => {
+                let Some(node) = self.words.get_mut(*word) else { return false };
+                let forgotten = node.update(rest, change);
+                if node.is_empty() {
+                    self.words.remove(*word);
+                }
+                forgotten
+            }
+        }
+    }
+
+    fn update_branch(branch: &mut Option<Box<Self>>, rest: &[&str], change: impl FnOnce(&mut T) -> bool) -> bool {
+        let Some(node) = branch else { return false };
+        let forgotten = node.update(rest, change);
+        if node.is_empty() {
+            *branch = None;
+        }
+        forgotten
+    }
+
+    fn matching<'a>(&'a self, words: &[&str], found: &mut impl FnMut(&'a T), seen: &mut HashSet<(*const Self, usize)>) {
+        if let Some(any) = &self.any {
+            for skipped in 0..=words.len() {
+                let visit = (&raw const **any, words.len() - skipped);
+                if seen.insert(visit) {
+                    any.matching(&words[skipped..], found, seen);
+                }
+            }
+        }
+        let Some((word, rest)) = words.split_first() else {
+            if let Some(value) = &self.value {
+                found(value);
+            }
+            return;
+        };
+        if let Some(node) = self.words.get(*word) {
+            node.matching(rest, found, seen);
+        }
+        if let Some(one) = &self.one {
+            one.matching(rest, found, seen);
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wildcard {
+    OneWord,
+    AnyWords,
+}
+
+impl Wildcard {
+    fn of(word: &str, is_last: bool) -> Option<Self> {
+        match word {
+            "*" => Some(Self::OneWord),
+            "#" | "**" => Some(Self::AnyWords),
+            ">" if is_last => Some(Self::AnyWords),
+            _ => None,
+        }
+    }
+}
+
+fn words(name: &str) -> impl Iterator<Item = &str> {
+    name.strip_prefix('/').unwrap_or(name).split(['/', '.'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn destination(name: &str) -> Destination {
+        Destination::parse(name).unwrap()
+    }
+
+    fn matches(pattern: &str, name: &str) -> bool {
+        let pattern = Pattern::of(&destination(pattern)).unwrap();
+        let mut map = PatternMap::default();
+        *map.entry(&pattern) = 1;
+        let mut count = 0;
+        map.matching(&destination(name), &mut |n| count += n);
+        let by_map = count == 1;
+        assert_eq!(pattern.matches(&destination(name)), by_map, "{pattern:?} {name}");
+        assert!(count <= 1, "{pattern:?} was reported {count} times for {name}");
+        by_map
+    }
+
+    #[test]
+    fn a_name_without_wildcard_is_no_pattern() {
+        for name in ["/topic/a", "/topic/a*", "/topic/>/a", "/topic/#a", "/topic/***"] {
+            assert_eq!(Pattern::of(&destination(name)), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_star_is_exactly_one_word() {
+        assert!(matches("/topic/*", "/topic/a"));
+        assert!(matches("/topic/*.b", "/topic/a/b"));
+        assert!(!matches("/topic/*", "/topic/a.b"));
+        assert!(!matches("/topic/*/b", "/topic/b"));
+    }
+
+    #[test]
+    fn hash_double_star_and_trailing_greater_are_any_words_also_none() {
+        for any in ["#", "**", ">"] {
+            let pattern = format!("/topic/{any}");
+            assert!(matches(&pattern, "/topic/a"), "{any}");
+            assert!(matches(&pattern, "/topic/a/b.c"), "{any}");
+            assert!(!matches(&pattern, "/app/a"), "{any}");
+        }
+        assert!(matches("/topic/a/#", "/topic/a"));
+        assert!(matches("/topic/#/z", "/topic/z"));
+        assert!(matches("/topic/#/b/#/z", "/topic/b/b/x/z"));
+        assert!(!matches("/topic/#/b/#/z", "/topic/x/z"));
+    }
+
+    #[test]
+    fn many_wildcards_take_no_exponential_time() {
+        let name = format!("/topic{}", "/a".repeat(120));
+        assert!(!matches(&format!("/topic{}/b", "/#/a".repeat(50)), &name));
+        assert!(matches(&format!("/topic{}/#", "/#/a".repeat(50)), &name));
+    }
+
+    #[test]
+    fn a_forgotten_pattern_leaves_no_branch_behind() {
+        let mut map = PatternMap::default();
+        let names = ["/topic/*/a", "/topic/#", "/topic/#/b.*", "/topic/>"];
+        let patterns: Vec<_> = names.iter().map(|n| Pattern::of(&destination(n)).unwrap()).collect();
+        for pattern in &patterns {
+            *map.entry(pattern) = 1;
+        }
+        assert_eq!(map.len(), 3, "# and a trailing > are the same pattern");
+        for pattern in &patterns {
+            map.update(pattern, |_| false);
+        }
+        assert!(map.is_empty() && map.root.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn the_tree_finds_what_each_pattern_alone_matches(
+            patterns in proptest::collection::vec("/[ab*#]([/.][ab*#]){0,5}", 1..12),
+            name in "/[ab]([/.][ab]){0,6}",
+        ) {
+            let name = destination(&name);
+            let mut map: PatternMap<Vec<Pattern>> = PatternMap::default();
+            let mut expected = Vec::new();
+            for pattern in patterns.iter().filter_map(|p| Pattern::of(&destination(p))) {
+                if pattern.matches(&name) {
+                    expected.push(format!("{pattern:?}"));
+                }
+                map.entry(&pattern).push(pattern);
+            }
+            let mut found = Vec::new();
+            map.matching(&name, &mut |ps| found.extend(ps.iter().map(|p| format!("{p:?}"))));
+            expected.sort();
+            found.sort();
+            prop_assert_eq!(found, expected);
+        }
+    }
+}

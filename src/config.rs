@@ -1,0 +1,183 @@
+//! The settings: read from defaults, a TOML file, the environment and flags, then checked.
+//!
+//! What lives here: every setting's name, default, range and meaning, and the errors that
+//! say what to put right. What does not: what the settings do. Only the layers above
+//! (`http`, `app`, `cli`) see a [`Config`]; those below get the parts meant for them.
+
+mod check;
+mod error;
+mod path;
+mod raw;
+mod rules;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod texts;
+mod units;
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+pub use self::error::{ConfigError, Place};
+pub use self::raw::{Secret, Token, User};
+pub use self::sources::Sources;
+use crate::message::Destination;
+use crate::{feeds, sockjs, stomp};
+
+/// All settings, checked: units in the types, each within its range, none against another.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The listener, its threads and HTTP.
+    pub server: Server,
+    /// What is logged, and how.
+    pub log: Log,
+    /// STOMP sessions.
+    pub stomp: stomp::Settings,
+    /// What may wait for one session.
+    pub mailbox: MailboxLimits,
+    /// Topics and their last values.
+    pub topics: Topics,
+    /// The SockJS service.
+    pub sockjs: SockJs,
+    /// Who may log in.
+    pub auth: Auth,
+    /// The event metrics.
+    pub metrics: Metrics,
+    /// What is published by the clock.
+    pub schedule: Vec<Schedule>,
+    written: raw::Raw,
+}
+
+impl Config {
+    /// Puts the sources together: defaults, then the file, the environment, the flags.
+    ///
+    /// # Errors
+    /// The first setting that is unknown, missing, of the wrong type, out of range or
+    /// against another.
+    pub fn load(sources: Sources) -> Result<Self, ConfigError> {
+        check::config(sources.merge()?)
+    }
+
+    /// The settings of a TOML text over the defaults; `""` gives the defaults.
+    ///
+    /// # Errors
+    /// As [`Config::load`]; the place is called `stompbox.toml`.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        Self::load(Sources::default().file("stompbox.toml", text))
+    }
+
+    /// All settings in effect as TOML, with `***` for each secret.
+    ///
+    /// # Errors
+    /// [`ConfigError::Merge`], if they cannot be written as TOML.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string(&self.written).map_err(|error| ConfigError::Merge(error.to_string()))
+    }
+}
+
+/// The listener, its threads and HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Where to listen; port 0 takes any that is free. Loopback unless somebody must log in
+    /// or `server.allow_open` is set.
+    pub listen: SocketAddr,
+    /// Threads that serve connections, at most 64.
+    pub shards: NonZeroUsize,
+    /// How long connections may finish after the signal to stop.
+    pub drain_timeout: Duration,
+    /// Octets of a request's body, SockJS apart.
+    pub http_body_bytes: usize,
+    /// How long a request's head may take to come.
+    pub http_header_timeout: Duration,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// A directive for `tracing_subscriber::EnvFilter`.
+    pub level: String,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+/// The form of a line in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Human on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What may wait for one session before its subscriptions' overflow rule decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MailboxLimits {
+    /// Messages.
+    pub messages: usize,
+    /// Octets.
+    pub bytes: usize,
+}
+
+/// Bounds on the last values that topics keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Topics {
+    /// How many destinations may keep one.
+    pub retained: usize,
+    /// Octets of all of them.
+    pub retained_bytes: usize,
+}
+
+/// The SockJS service and where it is.
+#[derive(Debug, Clone)]
+pub struct SockJs {
+    /// The path in front of its routes, such as `/ws`.
+    pub path: String,
+    /// Sessions that may live at once.
+    pub sessions: usize,
+    /// What the service itself needs to know.
+    pub service: sockjs::Settings,
+}
+
+/// Who may log in. Nobody has to while both lists are empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Auth {
+    /// Users with passcodes.
+    pub users: Vec<User>,
+    /// Holders of bearer tokens.
+    pub tokens: Vec<Token>,
+    /// Whether CONNECT without credentials is taken although one of the lists is not empty.
+    pub anonymous: bool,
+}
+
+/// The event metrics.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Whether events are taken and metrics published.
+    pub enabled: bool,
+    /// How often they are published.
+    pub period: Duration,
+    /// Where to; a topic.
+    pub destination: Destination,
+    /// What the aggregator itself needs to know.
+    pub events: feeds::events::Settings,
+}
+
+/// A message that is published by the clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    /// Its name in logs; unique.
+    pub name: String,
+    /// When: a cron pattern of six fields that the scheduler is known to take.
+    pub cron: String,
+    /// Where to; a topic.
+    pub destination: Destination,
+    /// The body.
+    pub body: String,
+    /// The `content-type` header.
+    pub content_type: Option<String>,
+    /// Whether it becomes the destination's last value.
+    pub retain: bool,
+}

@@ -1,0 +1,205 @@
+//! From settings as written to the types that the program works with, and what holds
+//! between one setting and another.
+
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
+use std::thread::available_parallelism;
+
+use super::path::Path;
+use super::raw::{self, Raw};
+use super::sources::Merged;
+use super::units::{Size, Time};
+use super::{Auth, Config, ConfigError, Log, LogFormat, MailboxLimits, Metrics, Schedule, Server, SockJs, Topics};
+use crate::message::Destination;
+use crate::{feeds, sockjs, stomp};
+
+pub(super) fn config(merged: Merged) -> Result<Config, ConfigError> {
+    sizes_fit(&merged)?;
+    names_are_unique(&merged)?;
+    let raw = &merged.raw;
+    Ok(Config {
+        server: server(&merged)?,
+        log: Log { level: raw.log.level.clone(), format: log_format(&raw.log.format) },
+        stomp: stomp(&raw.stomp),
+        mailbox: MailboxLimits { messages: raw.mailbox.messages, bytes: raw.mailbox.bytes.0 },
+        topics: Topics { retained: raw.topics.retained, retained_bytes: raw.topics.retained_bytes.0 },
+        sockjs: sockjs(&raw.sockjs),
+        auth: Auth { users: raw.auth.users.clone(), tokens: raw.auth.tokens.clone(), anonymous: raw.auth.anonymous },
+        metrics: metrics(&merged)?,
+        schedule: schedules(&merged)?,
+        written: merged.raw,
+    })
+}
+
+fn server(merged: &Merged) -> Result<Server, ConfigError> {
+    let Raw { server, auth, .. } = &merged.raw;
+    let path = Path::of("server.listen");
+    let listen: std::net::SocketAddr =
+        server.listen.parse().map_err(|_| merged.refuse(&path, super::texts::LISTEN.allowed))?;
+    let is_open = auth.users.is_empty() && auth.tokens.is_empty();
+    if is_open && !server.allow_open && !listen.ip().to_canonical().is_loopback() {
+        return Err(merged.refuse(&path, OPEN));
+    }
+    let cores = || available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_SHARDS);
+    Ok(Server {
+        listen,
+        shards: NonZeroUsize::new(server.shards).or_else(|| NonZeroUsize::new(cores())).unwrap_or(NonZeroUsize::MIN),
+        drain_timeout: server.drain_timeout.0,
+        http_body_bytes: server.http_body_bytes.0,
+        http_header_timeout: server.http_header_timeout.0,
+    })
+}
+
+fn log_format(written: &str) -> LogFormat {
+    match written {
+        "auto" => LogFormat::Auto,
+        "json" => LogFormat::Json,
+        _ => LogFormat::Human,
+    }
+}
+
+fn stomp(raw: &raw::Stomp) -> stomp::Settings {
+    stomp::Settings {
+        limits: limits(&raw.limits),
+        heart_beat_send: raw.heart_beat_send.0,
+        heart_beat_receive: raw.heart_beat_receive.0,
+        heart_beat_tolerance: raw.heart_beat_tolerance,
+        connect_timeout: raw.connect_timeout.0,
+        disconnect_timeout: raw.disconnect_timeout.0,
+        strict_host: raw.strict_host,
+        hosts: raw.hosts.clone(),
+        refusals: if raw.refusals == "error" { stomp::Refusals::Error } else { stomp::Refusals::Soft },
+        server: raw.server_header.then(|| SERVER.to_owned()),
+    }
+}
+
+fn limits(raw: &raw::Limits) -> stomp::Limits {
+    stomp::Limits {
+        command_bytes: raw.command_bytes.0,
+        headers: raw.headers,
+        header_line_bytes: raw.header_line_bytes.0,
+        head_bytes: raw.head_bytes.0,
+        body_bytes: raw.body_bytes.0,
+        unconnected_frame_bytes: raw.unconnected_frame_bytes.0,
+        subscriptions: raw.subscriptions,
+        unacked: raw.unacked,
+        transactions: raw.transactions,
+        transaction_actions: raw.transaction_actions,
+        transaction_bytes: raw.transaction_bytes.0,
+        open_tickets: raw.open_tickets,
+    }
+}
+
+fn sockjs(raw: &raw::SockJs) -> SockJs {
+    SockJs {
+        path: raw.path.clone(),
+        sessions: raw.sessions,
+        service: sockjs::Settings {
+            websocket: raw.websocket,
+            heartbeat: raw.heartbeat.0,
+            disconnect_delay: raw.disconnect_delay.0,
+            response_limit_bytes: raw.response_limit.0,
+            inbox_bytes: raw.inbox_bytes.0,
+            payload_bytes: raw.payload_bytes.0,
+            cookie_needed: raw.cookie_needed,
+            base_url: raw.base_url.clone(),
+            origins: raw.origins.clone(),
+        },
+    }
+}
+
+fn metrics(merged: &Merged) -> Result<Metrics, ConfigError> {
+    let raw = &merged.raw.metrics;
+    let Time(period) = raw.period;
+    let dashboard = raw.profile == "dashboard";
+    Ok(Metrics {
+        enabled: raw.enabled,
+        period,
+        destination: destination(merged, &Path::of("metrics.destination"), &raw.destination)?,
+        events: feeds::events::Settings {
+            profile: if dashboard { feeds::events::Profile::Dashboard } else { feeds::events::Profile::Documented },
+            event_types: raw.event_types,
+            sources: raw.sources,
+            users: raw.users,
+            recent_events: raw.recent_events,
+            recent_bytes: raw.recent_bytes.0,
+        },
+    })
+}
+
+fn schedules(merged: &Merged) -> Result<Vec<Schedule>, ConfigError> {
+    let entries = merged.raw.schedule.iter().enumerate();
+    entries.map(|(n, entry)| schedule(merged, n, entry)).collect()
+}
+
+fn schedule(merged: &Merged, n: usize, raw: &raw::Schedule) -> Result<Schedule, ConfigError> {
+    let path = Path::of("schedule").index(n);
+    let max = merged.raw.stomp.limits.body_bytes;
+    if raw.body.len() > max.0 {
+        return Err(merged.refuse(&path.key("body"), format!("at most {max} long, as stomp.limits.body_bytes says")));
+    }
+    Ok(Schedule {
+        name: raw.name.clone(),
+        cron: raw.cron.clone(),
+        destination: destination(merged, &path.key("destination"), &raw.destination)?,
+        body: raw.body.clone(),
+        content_type: raw.content_type.clone(),
+        retain: raw.retain,
+    })
+}
+
+fn destination(merged: &Merged, path: &Path, name: &str) -> Result<Destination, ConfigError> {
+    Destination::parse(name).map_err(|error| merged.refuse(path, format!("a destination: {error}")))
+}
+
+/// What one setting lets in, the next must be able to hold.
+fn sizes_fit(merged: &Merged) -> Result<(), ConfigError> {
+    let Raw { stomp: raw::Stomp { limits, .. }, sockjs, .. } = &merged.raw;
+    let frame = Size(limits.head_bytes.0.saturating_add(limits.body_bytes.0));
+    let at_least = [
+        ("stomp.limits.head_bytes", limits.head_bytes, "stomp.limits.header_line_bytes", limits.header_line_bytes),
+        ("sockjs.payload_bytes", sockjs.payload_bytes, "stomp.limits.head_bytes and body_bytes together", frame),
+        ("sockjs.inbox_bytes", sockjs.inbox_bytes, "sockjs.payload_bytes", sockjs.payload_bytes),
+    ];
+    for (key, size, of, least) in at_least {
+        if size.0 < least.0 {
+            return Err(merged.refuse(&Path::of(key), format!("at least {least}, which is {of}")));
+        }
+    }
+    Ok(())
+}
+
+fn names_are_unique(merged: &Merged) -> Result<(), ConfigError> {
+    let raw::Auth { users, tokens, .. } = &merged.raw.auth;
+    let repeated = [
+        ("auth.users", "name", repeated(users.iter().map(|user| user.name.as_str()))),
+        ("auth.tokens", "name", repeated(tokens.iter().map(|token| token.name.as_str()))),
+        ("auth.tokens", "token", repeated(tokens.iter().map(|token| token.token.expose()))),
+        ("schedule", "name", repeated(merged.raw.schedule.iter().map(|job| job.name.as_str()))),
+    ];
+    for (list, key, at) in repeated {
+        if let Some((first, again)) = at {
+            let path = Path::of(list).index(again).key(key);
+            return Err(merged.refuse(&path, format!("unique, and {list}[{first}] has it too")));
+        }
+    }
+    Ok(())
+}
+
+/// The positions of the first value that stands twice.
+fn repeated<'a>(values: impl Iterator<Item = &'a str> + Clone) -> Option<(usize, usize)> {
+    let mut seen = HashSet::new();
+    let (again, value) = values.clone().enumerate().find(|(_, value)| !seen.insert(*value))?;
+    let first = values.clone().position(|earlier| earlier == value)?;
+    Some((first, again))
+}
+
+/// The `server` header of CONNECTED.
+// STOMP 1.2 "CONNECTED Frame": name, slash, version
+const SERVER: &str = concat!("stompbox/", env!("CARGO_PKG_VERSION"));
+
+/// More threads than this gain nothing that was measured.
+const MAX_SHARDS: usize = 64;
+
+const OPEN: &str = "a loopback address such as 127.0.0.1:8080 while nobody has to log in: \
+    set auth.users or auth.tokens, or, to let everyone in, server.allow_open = true (--allow-open)";

@@ -1,0 +1,306 @@
+//! The settings as they are written, and the default of every one of them.
+//!
+//! What each means and may be is in `rules.rs`; the types that the program works with are
+//! in `config.rs`.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::units::{Size, Time};
+
+/// All settings, as written.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Raw {
+    pub(super) server: Server,
+    pub(super) log: Log,
+    pub(super) stomp: Stomp,
+    pub(super) mailbox: Mailbox,
+    pub(super) topics: Topics,
+    pub(super) sockjs: SockJs,
+    pub(super) auth: Auth,
+    pub(super) metrics: Metrics,
+    pub(super) schedule: Vec<Schedule>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Server {
+    pub(super) listen: String,
+    pub(super) shards: usize,
+    pub(super) drain_timeout: Time,
+    pub(super) http_body_bytes: Size,
+    pub(super) http_header_timeout: Time,
+    pub(super) allow_open: bool,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            shards: 0,
+            drain_timeout: seconds(10),
+            http_body_bytes: mib(1),
+            http_header_timeout: seconds(10),
+            allow_open: false,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Log {
+    pub(super) level: String,
+    pub(super) format: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: "human".into() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Stomp {
+    pub(super) heart_beat_send: Time,
+    pub(super) heart_beat_receive: Time,
+    pub(super) heart_beat_tolerance: f64,
+    pub(super) connect_timeout: Time,
+    pub(super) disconnect_timeout: Time,
+    pub(super) strict_host: bool,
+    pub(super) hosts: Vec<String>,
+    pub(super) refusals: String,
+    pub(super) server_header: bool,
+    pub(super) limits: Limits,
+}
+
+impl Default for Stomp {
+    fn default() -> Self {
+        Self {
+            heart_beat_send: seconds(10),
+            heart_beat_receive: seconds(10),
+            // STOMP 1.2 "Heart-beating": the receiver should allow an error margin
+            heart_beat_tolerance: 2.0,
+            connect_timeout: seconds(10),
+            disconnect_timeout: seconds(1),
+            strict_host: false,
+            hosts: Vec::new(),
+            refusals: "soft".into(),
+            server_header: true,
+            limits: Limits::default(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    pub(super) command_bytes: Size,
+    pub(super) headers: usize,
+    pub(super) header_line_bytes: Size,
+    pub(super) head_bytes: Size,
+    pub(super) body_bytes: Size,
+    pub(super) unconnected_frame_bytes: Size,
+    pub(super) subscriptions: usize,
+    pub(super) unacked: usize,
+    pub(super) transactions: usize,
+    pub(super) transaction_actions: usize,
+    pub(super) transaction_bytes: Size,
+    pub(super) open_tickets: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            command_bytes: Size(32),
+            headers: 128,
+            header_line_bytes: kib(8),
+            head_bytes: kib(64),
+            body_bytes: mib(1),
+            unconnected_frame_bytes: kib(64),
+            subscriptions: 1024,
+            unacked: 4096,
+            transactions: 16,
+            transaction_actions: 1024,
+            transaction_bytes: mib(4),
+            open_tickets: 64,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Mailbox {
+    pub(super) messages: usize,
+    pub(super) bytes: Size,
+}
+
+impl Default for Mailbox {
+    fn default() -> Self {
+        Self { messages: 1024, bytes: mib(1) }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Topics {
+    pub(super) retained: usize,
+    pub(super) retained_bytes: Size,
+}
+
+impl Default for Topics {
+    fn default() -> Self {
+        Self { retained: 10_000, retained_bytes: mib(64) }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct SockJs {
+    pub(super) path: String,
+    pub(super) websocket: bool,
+    pub(super) heartbeat: Time,
+    pub(super) disconnect_delay: Time,
+    pub(super) response_limit: Size,
+    pub(super) inbox_bytes: Size,
+    pub(super) payload_bytes: Size,
+    pub(super) cookie_needed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) base_url: Option<String>,
+    pub(super) origins: Vec<String>,
+    pub(super) sessions: usize,
+}
+
+impl Default for SockJs {
+    fn default() -> Self {
+        Self {
+            path: "/ws".into(),
+            websocket: true,
+            heartbeat: seconds(25),
+            disconnect_delay: seconds(5),
+            response_limit: kib(128),
+            // The largest STOMP frame, and as much again for the escapes of its JSON string
+            inbox_bytes: mib(2),
+            payload_bytes: mib(2),
+            cookie_needed: false,
+            base_url: None,
+            origins: Vec::new(),
+            sessions: 100_000,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Auth {
+    pub(super) anonymous: bool,
+    pub(super) users: Vec<User>,
+    pub(super) tokens: Vec<Token>,
+}
+
+/// A user who logs in with a passcode.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// The name: 1 to 255 octets, no colon, unique.
+    pub name: String,
+    /// The passcode; not empty.
+    pub passcode: Secret,
+}
+
+/// A program that shows a bearer token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// Who the token stands for: 1 to 255 octets, no colon, unique.
+    pub name: String,
+    /// The token; not empty, unique.
+    pub token: Secret,
+}
+
+/// A string that neither `Debug` nor serialization shows: both write `***`.
+///
+/// `==` is for settings only; compare what a peer sent in constant time.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The string itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(MASK)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Metrics {
+    pub(super) enabled: bool,
+    pub(super) profile: String,
+    pub(super) period: Time,
+    pub(super) destination: String,
+    pub(super) event_types: usize,
+    pub(super) sources: usize,
+    pub(super) users: usize,
+    pub(super) recent_events: usize,
+    pub(super) recent_bytes: Size,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            profile: "documented".into(),
+            period: seconds(1),
+            destination: "/topic/metrics".into(),
+            event_types: 1000,
+            sources: 1000,
+            users: 100_000,
+            recent_events: 10_000,
+            recent_bytes: mib(16),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Schedule {
+    pub(super) name: String,
+    pub(super) cron: String,
+    pub(super) destination: String,
+    pub(super) body: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) content_type: Option<String>,
+    #[serde(default)]
+    pub(super) retain: bool,
+}
+
+const fn seconds(n: u64) -> Time {
+    Time(Duration::from_secs(n))
+}
+
+const fn kib(n: usize) -> Size {
+    Size(n << 10)
+}
+
+const fn mib(n: usize) -> Size {
+    Size(n << 20)
+}
+
+/// What stands where a secret is.
+pub(super) const MASK: &str = "***";

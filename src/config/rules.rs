@@ -1,0 +1,321 @@
+//! What each setting may be: one table, which the checks, the error texts and the tests of
+//! the sample file all read.
+
+use std::fmt;
+use std::time::Duration;
+
+use toml::Value;
+
+use super::path::Path;
+use super::raw::MASK;
+use super::texts;
+use super::units::{Size, Time, write_octets};
+
+/// A setting's name, with `[]` for each position in a list, and what it may be.
+pub(super) struct Rule {
+    pub(super) key: &'static str,
+    pub(super) kind: Kind,
+    /// Whether an entry of a list must have it.
+    required: bool,
+}
+
+/// What a value may be. `Display` continues the sentence "it must be …".
+pub(super) enum Kind {
+    Flag,
+    Count { min: i64, max: i64 },
+    Ratio { min: f64, max: f64 },
+    Time { min: Duration, max: Duration, or_zero: bool },
+    Size { min: u64, max: u64 },
+    Choice(&'static [&'static str]),
+    Text(Text),
+    Texts(Text),
+    Tables,
+}
+
+/// A string that must pass a test.
+#[derive(Clone, Copy)]
+pub(super) struct Text {
+    pub(super) allowed: &'static str,
+    pub(super) accepts: fn(&str) -> bool,
+}
+
+/// What is wrong with a value, and where within what was checked.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) path: Path,
+    pub(super) what: What,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum What {
+    Unknown,
+    Missing { allowed: String },
+    Refused { value: String, allowed: String },
+}
+
+/// Checks all settings below `path`: that they exist, their types and their ranges.
+pub(super) fn check(path: &Path, value: &Value) -> Result<(), Fault> {
+    let pattern = path.pattern();
+    if let Some(rule) = rule(&pattern) {
+        return rule.kind.check(path, value);
+    }
+    if children(&pattern).is_empty() {
+        return Err(Fault { path: path.clone(), what: What::Unknown });
+    }
+    let Some(table) = value.as_table() else {
+        return Err(refused(path, value, "a table"));
+    };
+    table.iter().try_for_each(|(key, value)| check(&path.key(key), value))?;
+    let missing = RULES.iter().filter(|rule| rule.required).find_map(|rule| {
+        let (parent, name) = rule.key.rsplit_once('.')?;
+        (parent == pattern && !table.contains_key(name)).then_some((rule, name))
+    });
+    match missing {
+        Some((rule, name)) => {
+            Err(Fault { path: path.key(name), what: What::Missing { allowed: rule.kind.to_string() } })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The rule of that name.
+pub(super) fn rule(pattern: &str) -> Option<&'static Rule> {
+    RULES.iter().find(|rule| rule.key == pattern)
+}
+
+/// The keys there are in the table of that name; empty if it is no table.
+pub(super) fn children(pattern: &str) -> Vec<&'static str> {
+    let mut keys: Vec<&str> = Vec::new();
+    for rule in RULES {
+        let rest = match pattern {
+            "" => Some(rule.key),
+            _ => rule.key.strip_prefix(pattern).and_then(|rest| rest.strip_prefix('.')),
+        };
+        let child = rest.and_then(|rest| rest.split(['.', '[']).next());
+        keys.extend(child.filter(|child| !keys.contains(child)));
+    }
+    keys
+}
+
+/// A value as TOML, short, and masked if it is a secret or holds one.
+pub(super) fn shown(path: &Path, value: &Value) -> String {
+    let root = path.root();
+    let within_auth = root == "auth" || root.starts_with("auth.users") || root.starts_with("auth.tokens");
+    if within_auth && !path.pattern().ends_with("].name") {
+        return MASK.to_owned();
+    }
+    let text = value.to_string();
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+impl Kind {
+    /// Reads what a flag or an environment variable gave: strings are taken as they are, all
+    /// else is read as TOML, so that lists can be written.
+    pub(super) fn read(&self, text: &str) -> Value {
+        let as_it_is = matches!(self, Self::Text(_) | Self::Choice(_) | Self::Time { .. } | Self::Size { .. });
+        let read = if as_it_is { None } else { toml::from_str::<toml::Table>(&format!("value = {text}")).ok() };
+        // A line break in the text could have added keys
+        let single = read.filter(|table| table.len() == 1).and_then(|mut table| table.remove("value"));
+        single.unwrap_or_else(|| Value::String(text.to_owned()))
+    }
+
+    fn check(&self, path: &Path, value: &Value) -> Result<(), Fault> {
+        let in_range = match self {
+            Self::Flag => value.is_bool(),
+            Self::Count { min, max } => value.as_integer().is_some_and(|n| (min..=max).contains(&&n)),
+            Self::Ratio { min, max } => ratio(value).is_some_and(|n| (min..=max).contains(&&n)),
+            Self::Time { min, max, or_zero } => value
+                .as_str()
+                .and_then(Time::parse)
+                .is_some_and(|Time(time)| (min..=max).contains(&&time) || (*or_zero && time.is_zero())),
+            Self::Size { min, max } => octets(value).is_some_and(|n| (min..=max).contains(&&n)),
+            Self::Choice(choices) => value.as_str().is_some_and(|text| choices.contains(&text)),
+            Self::Text(text) => value.as_str().is_some_and(text.accepts),
+            Self::Texts(text) => {
+                return self.check_each(path, value, |path, entry| Self::Text(*text).check(path, entry));
+            }
+            Self::Tables => return self.check_each(path, value, check),
+        };
+        if in_range { Ok(()) } else { Err(refused(path, value, self)) }
+    }
+
+    fn check_each(
+        &self,
+        path: &Path,
+        value: &Value,
+        check: impl Fn(&Path, &Value) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let entries = value.as_array().ok_or_else(|| refused(path, value, self))?;
+        entries.iter().enumerate().try_for_each(|(index, entry)| check(&path.index(index), entry))
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("true or false"),
+            Self::Count { min, max } => write!(f, "a whole number from {min} to {max}"),
+            Self::Ratio { min, max } => write!(f, "a number from {min:?} to {max:?}"),
+            Self::Time { min, max, or_zero } => {
+                write!(f, "a duration from {} to {}", Time(*min), Time(*max))?;
+                if *or_zero { f.write_str(", or 0s") } else { Ok(()) }
+            }
+            Self::Size { min, max } => {
+                f.write_str("a size from ")?;
+                write_octets(f, *min)?;
+                f.write_str(" to ")?;
+                write_octets(f, *max)
+            }
+            Self::Choice(choices) => choices.iter().enumerate().try_for_each(|(n, choice)| match n {
+                0 => write!(f, "{choice:?}"),
+                _ => write!(f, " or {choice:?}"),
+            }),
+            Self::Text(text) => f.write_str(text.allowed),
+            Self::Texts(text) => write!(f, "a list, each {}", text.allowed),
+            Self::Tables => f.write_str("a list of tables"),
+        }
+    }
+}
+
+fn refused(path: &Path, value: &Value, allowed: impl fmt::Display) -> Fault {
+    Fault { path: path.clone(), what: What::Refused { value: shown(path, value), allowed: allowed.to_string() } }
+}
+
+/// The number, if it is one; a whole number will do.
+fn ratio(value: &Value) -> Option<f64> {
+    value.as_float().or_else(|| value.as_integer().and_then(|n| i32::try_from(n).ok()).map(f64::from))
+}
+
+fn octets(value: &Value) -> Option<u64> {
+    let written = value.as_str().and_then(Size::parse).map(Size::octets);
+    written.or_else(|| value.as_integer().and_then(|n| u64::try_from(n).ok()))
+}
+
+const fn flag(key: &'static str) -> Rule {
+    rule_of(key, Kind::Flag)
+}
+
+const fn count(key: &'static str, min: i64, max: i64) -> Rule {
+    rule_of(key, Kind::Count { min, max })
+}
+
+const fn time(key: &'static str, min_ms: u64, max_ms: u64) -> Rule {
+    rule_of(key, Kind::Time { min: Duration::from_millis(min_ms), max: Duration::from_millis(max_ms), or_zero: false })
+}
+
+const fn time_or_zero(key: &'static str, min_ms: u64, max_ms: u64) -> Rule {
+    rule_of(key, Kind::Time { min: Duration::from_millis(min_ms), max: Duration::from_millis(max_ms), or_zero: true })
+}
+
+const fn size(key: &'static str, min: u64, max: u64) -> Rule {
+    rule_of(key, Kind::Size { min, max })
+}
+
+const fn choice(key: &'static str, choices: &'static [&'static str]) -> Rule {
+    rule_of(key, Kind::Choice(choices))
+}
+
+const fn text(key: &'static str, text: Text) -> Rule {
+    rule_of(key, Kind::Text(text))
+}
+
+const fn required(key: &'static str, text: Text) -> Rule {
+    Rule { key, kind: Kind::Text(text), required: true }
+}
+
+const fn texts(key: &'static str, text: Text) -> Rule {
+    rule_of(key, Kind::Texts(text))
+}
+
+const fn tables(key: &'static str) -> Rule {
+    rule_of(key, Kind::Tables)
+}
+
+const fn rule_of(key: &'static str, kind: Kind) -> Rule {
+    Rule { key, kind, required: false }
+}
+
+/// Every setting, in the order of the sample file.
+pub(super) const RULES: &[Rule] = &[
+    text("server.listen", texts::LISTEN),
+    count("server.shards", 0, 64),
+    time_or_zero("server.drain_timeout", 100, HOUR),
+    size("server.http_body_bytes", KIB, GIB),
+    time("server.http_header_timeout", 100, 5 * MINUTE),
+    flag("server.allow_open"),
+    text("log.level", texts::LOG_LEVEL),
+    choice("log.format", &["auto", "human", "json"]),
+    time_or_zero("stomp.heart_beat_send", 10, HOUR),
+    time_or_zero("stomp.heart_beat_receive", 10, HOUR),
+    rule_of("stomp.heart_beat_tolerance", Kind::Ratio { min: 1.0, max: 10.0 }),
+    time("stomp.connect_timeout", 100, 5 * MINUTE),
+    time("stomp.disconnect_timeout", 10, MINUTE),
+    flag("stomp.strict_host"),
+    texts("stomp.hosts", texts::HOST),
+    choice("stomp.refusals", &["soft", "error"]),
+    flag("stomp.server_header"),
+    // UNSUBSCRIBE is the longest command, a destination of 255 octets the longest line that
+    // every client must be able to send
+    size("stomp.limits.command_bytes", 11, KIB),
+    count("stomp.limits.headers", 8, 10_000),
+    size("stomp.limits.header_line_bytes", 512, MIB),
+    size("stomp.limits.head_bytes", KIB, 16 * MIB),
+    size("stomp.limits.body_bytes", KIB, 256 * MIB),
+    size("stomp.limits.unconnected_frame_bytes", 512, 16 * MIB),
+    count("stomp.limits.subscriptions", 1, 1_000_000),
+    count("stomp.limits.unacked", 1, 1_000_000),
+    count("stomp.limits.transactions", 0, 10_000),
+    count("stomp.limits.transaction_actions", 1, 1_000_000),
+    size("stomp.limits.transaction_bytes", KIB, GIB),
+    count("stomp.limits.open_tickets", 1, 65_536),
+    count("mailbox.messages", 1, 1_000_000),
+    size("mailbox.bytes", KIB, GIB),
+    count("topics.retained", 0, 10_000_000),
+    size("topics.retained_bytes", 0, 64 * GIB),
+    text("sockjs.path", texts::PATH),
+    flag("sockjs.websocket"),
+    time("sockjs.heartbeat", 100, HOUR),
+    time("sockjs.disconnect_delay", 100, 10 * MINUTE),
+    size("sockjs.response_limit", 4 * KIB, GIB),
+    size("sockjs.inbox_bytes", KIB, GIB),
+    size("sockjs.payload_bytes", KIB, GIB),
+    flag("sockjs.cookie_needed"),
+    text("sockjs.base_url", texts::BASE_URL),
+    texts("sockjs.origins", texts::ORIGIN),
+    count("sockjs.sessions", 1, 10_000_000),
+    flag("auth.anonymous"),
+    tables("auth.users"),
+    required("auth.users[].name", texts::LOGIN),
+    required("auth.users[].passcode", texts::SECRET),
+    tables("auth.tokens"),
+    required("auth.tokens[].name", texts::LOGIN),
+    required("auth.tokens[].token", texts::SECRET),
+    flag("metrics.enabled"),
+    choice("metrics.profile", &["documented", "dashboard"]),
+    time("metrics.period", 100, HOUR),
+    text("metrics.destination", texts::TOPIC),
+    count("metrics.event_types", 1, 1_000_000),
+    count("metrics.sources", 1, 1_000_000),
+    count("metrics.users", 1, 10_000_000),
+    count("metrics.recent_events", 0, 10_000_000),
+    size("metrics.recent_bytes", 0, 16 * GIB),
+    tables("schedule"),
+    required("schedule[].name", texts::NAME),
+    required("schedule[].cron", texts::CRON),
+    required("schedule[].destination", texts::TOPIC),
+    required("schedule[].body", texts::ANY),
+    text("schedule[].content_type", texts::HEADER_VALUE),
+    flag("schedule[].retain"),
+];
+
+/// Enough to recognise a value by.
+const SHOWN_CHARS: usize = 80;
+
+const MINUTE: u64 = 60_000;
+const HOUR: u64 = 60 * MINUTE;
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;

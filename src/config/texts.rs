@@ -1,0 +1,171 @@
+//! The strings among the settings: what each must look like.
+
+use std::net::SocketAddr;
+
+use croner::parser::{CronParser, Seconds};
+use tracing_subscriber::EnvFilter;
+
+use super::rules::Text;
+use crate::message::{Destination, DestinationKind, MAX_DESTINATION_BYTES};
+
+pub(super) const LISTEN: Text = Text {
+    allowed: "an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080",
+    accepts: |text| text.parse::<SocketAddr>().is_ok(),
+};
+
+pub(super) const LOG_LEVEL: Text = Text {
+    allowed: "off, error, warn, info, debug or trace, or a list such as info,stompbox::stomp=debug",
+    accepts: is_log_filter,
+};
+
+pub(super) const HOST: Text =
+    Text { allowed: "a host name of 1 to 255 characters without spaces", accepts: |text| is_word(text) };
+
+pub(super) const PATH: Text =
+    Text { allowed: "a path such as /ws or /live/ws: a slash before each part, and none at the end", accepts: is_path };
+
+pub(super) const BASE_URL: Text = Text {
+    allowed: "a URL that begins with http://, https:// or /",
+    accepts: |text| is_word(text) && ["http://", "https://", "/"].iter().any(|start| text.starts_with(start)),
+};
+
+pub(super) const ORIGIN: Text = Text {
+    allowed: "an origin as browsers send it, such as https://example.org or http://localhost:3000",
+    accepts: is_origin,
+};
+
+pub(super) const LOGIN: Text = Text {
+    allowed: "a name of 1 to 255 octets without colons and control characters",
+    // RFC 7617 2: HTTP Basic ends the user name at the first colon
+    accepts: |text| is_line(text) && !text.contains(':'),
+};
+
+pub(super) const SECRET: Text = Text { allowed: "a string that is not empty", accepts: |text| !text.is_empty() };
+
+pub(super) const TOPIC: Text = Text {
+    allowed: "a destination such as /topic/NAME",
+    accepts: |text| Destination::parse(text).is_ok_and(|destination| destination.kind() == DestinationKind::Topic),
+};
+
+pub(super) const NAME: Text =
+    Text { allowed: "a name of 1 to 255 octets without control characters", accepts: is_line };
+
+pub(super) const CRON: Text = Text {
+    allowed: "a cron pattern of six fields: second, minute, hour, day of month, month, day of week, such as 0 */5 * * * *",
+    accepts: is_cron,
+};
+
+pub(super) const ANY: Text = Text { allowed: "a string", accepts: |_| true };
+
+pub(super) const HEADER_VALUE: Text = Text { allowed: "a media type such as application/json", accepts: is_line };
+
+/// One line that is fit for a header, and not too long to be printed.
+fn is_line(text: &str) -> bool {
+    (1..=MAX_DESTINATION_BYTES).contains(&text.len()) && !text.contains(char::is_control)
+}
+
+fn is_word(text: &str) -> bool {
+    is_line(text) && !text.contains(char::is_whitespace)
+}
+
+fn is_path(text: &str) -> bool {
+    let is_part =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b));
+    text.strip_prefix('/').is_some_and(|rest| is_line(text) && rest.split('/').all(is_part))
+}
+
+fn is_origin(text: &str) -> bool {
+    // RFC 6454 6.2: scheme, host and port in lower case; nothing follows, not even a slash
+    text.split_once("://").is_some_and(|(scheme, host)| {
+        let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        !scheme.is_empty()
+            && scheme.bytes().all(|b| lower(b) || b"+-.".contains(&b))
+            && is_word(host)
+            && host.bytes().all(|b| lower(b) || b"-._:[]".contains(&b))
+    })
+}
+
+fn is_log_filter(text: &str) -> bool {
+    // EnvFilter takes an unknown word for a module's name, which would hide a misspelt level
+    let is_directive = |part: &str| part.contains('=') || is_level(part);
+    text.split(',').all(is_directive) && EnvFilter::try_new(text).is_ok()
+}
+
+fn is_level(text: &str) -> bool {
+    ["off", "error", "warn", "info", "debug", "trace"].iter().any(|level| level.eq_ignore_ascii_case(text))
+}
+
+fn is_cron(text: &str) -> bool {
+    // As tokio-cron-scheduler reads it, so that what passes here starts there
+    let parser = CronParser::builder().seconds(Seconds::Required).dom_and_dow(true).build();
+    parser.parse(text).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn each(text: Text, accepted: &[&str], refused: &[&str]) {
+        for sample in accepted {
+            assert!((text.accepts)(sample), "{sample:?} is {}", text.allowed);
+        }
+        for sample in refused {
+            assert!(!(text.accepts)(sample), "{sample:?} is not {}", text.allowed);
+        }
+    }
+
+    #[test]
+    fn an_address_is_an_ip_address_with_a_port() {
+        each(
+            LISTEN,
+            &["127.0.0.1:8080", "[::1]:0", "0.0.0.0:65535"],
+            &["", ":8080", "localhost:8080", "127.0.0.1:65536"],
+        );
+    }
+
+    #[test]
+    fn a_misspelt_log_level_is_not_taken_for_a_module() {
+        each(
+            LOG_LEVEL,
+            &["off", "INFO", "info,stompbox::stomp=debug", "warn,stompbox=trace"],
+            &["", "inof", "info,", "stompbox=loud", "info,stompbox", "info, stompbox=trace"],
+        );
+    }
+
+    #[test]
+    fn a_path_has_parts_and_no_slash_at_the_end() {
+        each(PATH, &["/ws", "/live/ws-1", "/a.b_c~d"], &["", "/", "ws", "/ws/", "/a//b", "/a b", "/a?b", "/a%20"]);
+    }
+
+    #[test]
+    fn an_origin_is_a_scheme_a_host_and_perhaps_a_port() {
+        each(
+            ORIGIN,
+            &["https://example.org", "http://localhost:3000", "http://[::1]:80"],
+            &["", "example.org", "https://", "://a", "https://example.org/", "https://Example.org", "*"],
+        );
+    }
+
+    #[test]
+    fn a_login_fits_http_basic() {
+        each(LOGIN, &["ann", "Änne B.", &"x".repeat(255)], &["", "a:b", "a\nb", &"x".repeat(256)]);
+    }
+
+    #[test]
+    fn a_cron_pattern_has_seconds() {
+        each(
+            CRON,
+            &["0 */5 * * * *", "*/1 * * * * *", "0 30 2 * * MON-FRI"],
+            &["", "*/5 * * * *", "61 * * * * *", "soon"],
+        );
+    }
+
+    #[test]
+    fn urls_hosts_topics_and_secrets_have_their_shape() {
+        each(BASE_URL, &["https://a.example/ws", "/ws"], &["", "a.example", "http://a b"]);
+        each(HOST, &["a.example", "/"], &["", "a b", "a\n"]);
+        each(TOPIC, &["/topic/a"], &["/topic/", "/app/a", "topic/a", "/queue/a"]);
+        each(SECRET, &["x"], &[""]);
+        each(HEADER_VALUE, &["text/plain;charset=utf-8"], &["", "a\r\nb"]);
+    }
+}

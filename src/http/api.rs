@@ -1,0 +1,231 @@
+//! The REST API of the event metrics.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::{Stream, StreamExt as _};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde::Serialize;
+use serde_json::json;
+use warp::filters::BoxedFilter;
+use warp::reject::Reject;
+use warp::reply::Response;
+use warp::{Filter, Rejection, Reply};
+
+use super::{Site, auth};
+use crate::broker::Broker;
+use crate::feeds::events::{Events, Health, PageRequest, Rejected, Running};
+use crate::feeds::metrics::{moment, publish};
+use crate::message::Destination;
+
+/// Why a request was not answered as it wished.
+#[derive(Debug)]
+enum Refused {
+    TooLarge { max: usize },
+    BrokenOff,
+    Unauthorized,
+}
+
+impl Reject for Refused {}
+
+/// All of `/api/v1`.
+pub(super) fn routes(site: &Site) -> BoxedFilter<(Response,)> {
+    let Some((events, destination)) = &site.events else {
+        return warp::any().and_then(|| async { Err::<Response, _>(warp::reject::not_found()) }).boxed();
+    };
+    let api = Api { events: Arc::clone(events), destination: destination.clone(), broker: site.broker.clone() };
+    let base = warp::path("api").and(warp::path("v1"));
+    let open = base.and(status_routes());
+    let guarded =
+        base.and(guard(&site.broker)).and(event_routes(&api, site.max_body_bytes).or(metrics_routes(&api)).unify());
+    open.or(guarded).unify().boxed()
+}
+
+/// Pages of these origins may use the API; without any, all may.
+pub(super) fn cors(origins: &[String]) -> warp::cors::Builder {
+    let cors = warp::cors()
+        .allow_methods([Method::GET, Method::POST, Method::OPTIONS])
+        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
+        .max_age(3600);
+    match origins.is_empty() || origins.iter().any(|origin| origin == "*") {
+        true => cors.allow_any_origin(),
+        false => cors.allow_origins(origins.iter().map(String::as_str)),
+    }
+}
+
+/// Makes an answer of what no route took.
+pub(super) async fn on_rejection(rejection: Rejection) -> Result<Response, Infallible> {
+    let (status, message) = if let Some(refused) = rejection.find::<Refused>() {
+        match refused {
+            Refused::TooLarge { max } => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the body is too large: at most {max} octets are allowed (http_body_bytes)"),
+            ),
+            Refused::BrokenOff => (StatusCode::BAD_REQUEST, "the body broke off".into()),
+            Refused::Unauthorized => (StatusCode::UNAUTHORIZED, "Access refused".into()),
+        }
+    } else if rejection.is_not_found() {
+        (StatusCode::NOT_FOUND, "there is nothing here".into())
+    } else if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
+        (StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method".into())
+    } else if rejection.find::<warp::cors::CorsForbidden>().is_some() {
+        (StatusCode::FORBIDDEN, "this origin is not allowed".into())
+    } else {
+        (StatusCode::BAD_REQUEST, "the request is not understood".into())
+    };
+    let mut response = error(status, &message);
+    if status == StatusCode::UNAUTHORIZED {
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, Basic realm=\"stompbox\""));
+    }
+    Ok(response)
+}
+
+#[derive(Clone)]
+struct Api {
+    events: Arc<Events>,
+    destination: Destination,
+    broker: Broker,
+}
+
+/// What load balancers ask; needs no credentials.
+fn status_routes() -> BoxedFilter<(Response,)> {
+    let health = warp::path!("events" / "health").map(|| reply(StatusCode::OK, &Health::up(moment().wall)));
+    let test = warp::path!("events" / "test").map(|| reply(StatusCode::OK, &Running::default()));
+    warp::get().or(warp::head()).unify().and(health.or(test).unify()).boxed()
+}
+
+fn event_routes(api: &Api, max_body_bytes: usize) -> BoxedFilter<(Response,)> {
+    let with_api = with(api);
+    let one = warp::path!("events").and(warp::post()).and(body(max_body_bytes)).and(with_api.clone()).map(
+        |body: Bytes, api: Api| match api.events.accept_json(&body, moment()) {
+            Ok(accepted) => reply(StatusCode::ACCEPTED, &accepted),
+            Err(rejected) => reply(StatusCode::BAD_REQUEST, &rejected),
+        },
+    );
+    let batch = warp::path!("events" / "batch").and(warp::post()).and(body(max_body_bytes)).and(with_api.clone()).map(
+        |body: Bytes, api: Api| match api.events.accept_batch_json(&body, moment()) {
+            Ok(outcome) if outcome.accepted() == 0 => reply(StatusCode::BAD_REQUEST, &outcome),
+            Ok(outcome) => reply(StatusCode::ACCEPTED, &outcome),
+            Err(rejected) => reply(StatusCode::BAD_REQUEST, &rejected),
+        },
+    );
+    let pages = warp::path!("events").and(warp::get()).and(page()).and(with_api.clone()).map(
+        |request: Result<PageRequest, Rejected>, api: Api| match request {
+            Ok(request) => reply(StatusCode::OK, &api.events.page(request)),
+            Err(rejected) => reply(StatusCode::BAD_REQUEST, &rejected),
+        },
+    );
+    let of_type = warp::path!("events" / "type" / String).and(warp::get()).and(page()).and(with_api.clone()).map(
+        |name: String, request: Result<PageRequest, Rejected>, api: Api| match request {
+            Ok(request) => reply(StatusCode::OK, &api.events.page_of_type(&decoded(&name), request)),
+            Err(rejected) => reply(StatusCode::BAD_REQUEST, &rejected),
+        },
+    );
+    let by_id = warp::path!("events" / String).and(warp::get()).and(with_api).map(|id: String, api: Api| {
+        match api.events.by_id(&id) {
+            Some(event) => json_reply(StatusCode::OK, event.json().to_owned().into()),
+            None => error(StatusCode::NOT_FOUND, &format!("there is no recent event {id:?}")),
+        }
+    });
+    one.or(batch).unify().boxed().or(pages.or(of_type).unify().boxed()).unify().or(by_id).unify().boxed()
+}
+
+fn metrics_routes(api: &Api) -> BoxedFilter<(Response,)> {
+    let metrics = warp::path!("metrics")
+        .and(warp::get())
+        .and(with(api))
+        .map(|api: Api| json_reply(StatusCode::OK, api.events.current(moment())));
+    let reset = warp::path!("metrics" / "reset").and(warp::post()).and(with(api)).then(|api: Api| async move {
+        api.events.reset(moment());
+        publish(&api.broker, &api.events, &api.destination).await;
+        reply(StatusCode::OK, &json!({"status": "reset"}))
+    });
+    metrics.or(reset).unify().boxed()
+}
+
+fn with(api: &Api) -> impl Filter<Extract = (Api,), Error = Infallible> + Clone + use<> {
+    let api = api.clone();
+    warp::any().map(move || api.clone())
+}
+
+/// Lets a request pass whose credentials are good, or where none are needed.
+fn guard(broker: &Broker) -> BoxedFilter<()> {
+    let broker = broker.clone();
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    warp::header::headers_cloned()
+        .and(query)
+        .and_then(move |headers: HeaderMap, query: String| {
+            let allowed = broker.authenticate(auth::credentials(&headers, &query).as_ref()).is_ok();
+            if !allowed {
+                broker.stats().refused.add(1);
+            }
+            async move { if allowed { Ok(()) } else { Err(warp::reject::custom(Refused::Unauthorized)) } }
+        })
+        .untuple_one()
+        .boxed()
+}
+
+/// The whole body, up to the limit; what is over is not even kept.
+fn body(max: usize) -> BoxedFilter<(Bytes,)> {
+    warp::header::optional::<u64>("content-length")
+        .and(warp::body::stream())
+        .and_then(move |announced: Option<u64>, stream| async move {
+            if announced.is_some_and(|announced| announced > max as u64) {
+                return Err(warp::reject::custom(Refused::TooLarge { max }));
+            }
+            collect(stream, max).await.map_err(warp::reject::custom)
+        })
+        .boxed()
+}
+
+async fn collect<B: Buf, E: Error>(stream: impl Stream<Item = Result<B, E>>, max: usize) -> Result<Bytes, Refused> {
+    let mut stream = std::pin::pin!(stream);
+    let mut body = BytesMut::new();
+    while let Some(piece) = stream.next().await {
+        let mut piece = piece.map_err(|_| Refused::BrokenOff)?;
+        if body.len() + piece.remaining() > max {
+            return Err(Refused::TooLarge { max });
+        }
+        body.extend_from_slice(&piece.copy_to_bytes(piece.remaining()));
+    }
+    Ok(body.freeze())
+}
+
+/// `page` and `size` of the query.
+fn page() -> BoxedFilter<(Result<PageRequest, Rejected>,)> {
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    query
+        .map(|query: String| {
+            let value = |wanted: &str| {
+                form_urlencoded::parse(query.as_bytes())
+                    .find(|(name, _)| name == wanted)
+                    .map(|(_, value)| value.into_owned())
+            };
+            PageRequest::parse(value("page").as_deref(), value("size").as_deref())
+        })
+        .boxed()
+}
+
+/// A path segment without its percent signs.
+fn decoded(segment: &str) -> String {
+    percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned()
+}
+
+fn reply(status: StatusCode, body: &impl Serialize) -> Response {
+    warp::reply::with_status(warp::reply::json(body), status).into_response()
+}
+
+fn json_reply(status: StatusCode, body: Bytes) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn error(status: StatusCode, message: &str) -> Response {
+    reply(status, &json!({"status": "error", "message": message}))
+}

@@ -1,0 +1,59 @@
+//! Credentials in HTTP requests: for the REST API, and for a connection that begins as one.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, header};
+
+use crate::message::Credentials;
+
+/// The credentials of a request: `Authorization: Bearer …` or `Basic …`, else the query's
+/// `access_token` or `token`. Those of another scheme, or broken ones, are none.
+pub fn credentials(headers: &HeaderMap, query: &str) -> Option<Credentials> {
+    let of_header = headers.get(header::AUTHORIZATION).and_then(|value| of_authorization(value.to_str().ok()?));
+    of_header.or_else(|| of_query(query))
+}
+
+fn of_authorization(value: &str) -> Option<Credentials> {
+    let (scheme, rest) = value.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(Credentials::Token(rest.trim().into()));
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(STANDARD.decode(rest.trim()).ok()?).ok()?;
+    let (login, passcode) = decoded.split_once(':')?;
+    Some(Credentials::Password { login: login.into(), passcode: passcode.into() })
+}
+
+fn of_query(query: &str) -> Option<Credentials> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    let (_, token) = pairs.find(|(name, _)| name == "access_token" || name == "token")?;
+    Some(Credentials::Token(token.into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn bearer_basic_and_query_tokens_are_understood() {
+        let token = |token: &str| Some(Credentials::Token(token.into()));
+        let password = Credentials::Password { login: "ann".into(), passcode: "a:b".into() };
+        assert_eq!(of("Bearer abc", ""), token("abc"));
+        assert_eq!(of("bearer abc", "token=x"), token("abc"));
+        assert_eq!(of("Basic YW5uOmE6Yg==", ""), Some(password));
+        assert_eq!(of("", "a=1&access_token=x%20y"), token("x y"));
+        assert_eq!(of("Basic !", ""), None);
+        assert_eq!(of("Digest x", ""), None);
+        assert_eq!(of("", ""), None);
+    }
+
+    fn of(authorization: &'static str, query: &str) -> Option<Credentials> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_static(authorization));
+        credentials(&headers, query)
+    }
+}

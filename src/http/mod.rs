@@ -1,0 +1,90 @@
+//! What is served over HTTP: SockJS and WebSocket at its mount, the REST API, the page.
+//!
+//! The only folder naming warp, which routes all but the mount: SockJS has a table of its own,
+//! and its frames leave in the pieces that subscribers share, which warp's body would join by
+//! a copy each.
+
+mod api;
+mod auth;
+pub use auth::credentials;
+mod body;
+mod console;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tower_service::Service as _;
+use warp::Filter as _;
+
+pub use self::body::Body;
+use crate::broker::Broker;
+use crate::feeds::events::Events;
+use crate::message::Destination;
+use crate::net::http::PeerAddress;
+use crate::sockjs::service::Service;
+
+/// What the HTTP side needs.
+#[derive(Clone)]
+pub struct Site {
+    /// Where SockJS is mounted: `/ws`.
+    pub mount: Arc<str>,
+    /// The calling shard's way into the SockJS service.
+    pub sockjs: Service,
+    /// The broker.
+    pub broker: Broker,
+    /// The event metrics, where they are enabled, and their topic.
+    pub events: Option<(Arc<Events>, Destination)>,
+    /// Octets of a request's body to the REST API.
+    pub max_body_bytes: usize,
+    /// The origins whose pages may use the REST API; empty: all.
+    pub origins: Vec<String>,
+}
+
+/// Answers every request to the site.
+#[expect(clippy::type_complexity, reason = "written out once; a name would hide that the future is boxed")]
+pub fn handler(
+    site: Site,
+) -> impl Fn(Request<Incoming>) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>>>
++ Clone
++ 'static {
+    let rest = api::routes(&site).or(console::routes()).recover(api::on_rejection);
+    let rest = warp::service(rest.with(api::cors(&site.origins)));
+    move |request| {
+        let below = below_mount(request.uri().path(), &site.mount).map(str::to_owned);
+        let peer = request.extensions().get::<PeerAddress>().map_or_else(String::new, |peer| peer.0.to_string());
+        match below {
+            Some(below) => {
+                let sockjs = site.sockjs.clone();
+                Box::pin(async move { Ok(sockjs.handle(request, &below, peer).await.map(Body::SockJs)) })
+            }
+            None => {
+                let mut rest = rest.clone();
+                let request = request.map(|body| body.boxed());
+                Box::pin(async move { Ok(rest.call(request).await?.map(|body| Body::Warp(Box::pin(body)))) })
+            }
+        }
+    }
+}
+
+/// The path below the mount, if it is there.
+fn below_mount<'a>(path: &'a str, mount: &str) -> Option<&'a str> {
+    let below = path.strip_prefix(mount)?;
+    (below.is_empty() || below.starts_with('/')).then_some(below)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mount_is_a_whole_word_of_the_path() {
+        assert_eq!(below_mount("/ws", "/ws"), Some(""));
+        assert_eq!(below_mount("/ws/info", "/ws"), Some("/info"));
+        assert_eq!(below_mount("/wsx", "/ws"), None);
+        assert_eq!(below_mount("/", "/ws"), None);
+    }
+}

@@ -1,0 +1,249 @@
+//! [`Fanout`]: a shard's connections and its way of writing one message to many of them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::task::TaskTracker;
+use tracing::info;
+
+use super::clock;
+use super::connection::Connection;
+use super::io::MessageIo;
+use crate::broker::Broker;
+use crate::broker::router::{ConnectionKey, Route, Router, Routes};
+use crate::message::{Credentials, Destination, Image, Message, SubscriptionId};
+use crate::stomp;
+use crate::stomp::session::{Session, SessionError};
+
+/// A shard's connections and subscriptions; nothing of it is touched by another thread.
+pub struct Fanout {
+    shard: usize,
+    broker: Broker,
+    settings: Arc<stomp::Settings>,
+    router: RefCell<Router>,
+    connections: RefCell<Vec<Place>>,
+    free: RefCell<Vec<u32>>,
+    scratch: Cell<VecDeque<Image>>,
+    next_id: Cell<u64>,
+    is_draining: Cell<bool>,
+    tasks: TaskTracker,
+}
+
+#[derive(Default)]
+struct Place {
+    turn: u32,
+    connection: Option<Rc<Connection>>,
+}
+
+impl Fanout {
+    /// Makes an empty one for that shard of the broker's.
+    pub fn new(shard: usize, broker: Broker, settings: Arc<stomp::Settings>) -> Rc<Self> {
+        Rc::new(Self {
+            shard,
+            broker,
+            settings,
+            router: RefCell::default(),
+            connections: RefCell::default(),
+            free: RefCell::default(),
+            scratch: Cell::default(),
+            next_id: Cell::new(1),
+            is_draining: Cell::new(false),
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// The broker.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// Puts a STOMP session on a transport and drives it; `peer` is for the log, `offered` are
+    /// the credentials that came with the request that opened the transport.
+    pub fn connect(self: &Rc<Self>, io: Box<dyn MessageIo>, peer: &str, offered: Option<Credentials>) {
+        let number = self.next_id.get();
+        self.next_id.set(number + 1);
+        // Unique over all shards, and short enough to be read.
+        let id = number * crate::broker::interest::Shards::MAX as u64 + self.shard as u64;
+        info!(connection = id, peer, transport = io.transport(), "accepted");
+        let name = session_name();
+        let session = Session::new(Arc::clone(&self.settings), io.framing(), name, offered, clock::now());
+        let key = self.vacancy();
+        let connection = Rc::new(Connection::new(id, key, Rc::clone(self), io, session));
+        self.connections.borrow_mut()[key.place as usize].connection = Some(Rc::clone(&connection));
+        if self.is_draining.get() {
+            connection.end(SessionError::ShuttingDown);
+        }
+        self.tasks.spawn_local(connection.run());
+    }
+
+    /// Serves the shard's inbox; never ends.
+    pub async fn run(self: Rc<Self>) {
+        let mut batch = Vec::new();
+        loop {
+            self.broker.inbox(self.shard).take(&mut batch, BATCH_MESSAGES).await;
+            for part in parts(&batch, self.broker.mailbox_limits().messages / 4, self.broker.mailbox_limits().bytes / 4)
+            {
+                self.dispatch(part).await;
+            }
+            batch.clear();
+        }
+    }
+
+    /// Ends every session with an ERROR and resolves when all are gone.
+    pub async fn drain(&self) {
+        self.is_draining.set(true);
+        let all: Vec<_> = self.connections.borrow().iter().filter_map(|place| place.connection.clone()).collect();
+        for connection in all {
+            connection.end(SessionError::ShuttingDown);
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Writes a few messages to all their subscribers, each subscriber's in one go.
+    async fn dispatch(&self, messages: &[Arc<Message>]) {
+        let mut slice = Slice::begin();
+        let mut dirty = Vec::new();
+        for message in messages {
+            let mut lists: Vec<Routes> = Vec::new();
+            self.router.borrow().route(&message.destination, |routes| lists.push(Rc::clone(routes)));
+            for routes in lists {
+                for route in routes.iter() {
+                    if let Some(connection) = self.find(route.connection)
+                        && connection.deliver(route, message)
+                    {
+                        dirty.push(route.connection);
+                    }
+                    slice.step(1).await;
+                }
+            }
+        }
+        for key in dirty {
+            if let Some(connection) = self.find(key) {
+                connection.flush_from_shard(slice.now);
+            }
+            slice.step(WRITE_STEPS).await;
+        }
+    }
+
+    /// Notes a subscription; answers the retained values it gets, which do not reach it again.
+    pub(super) fn subscribe(&self, destination: &Destination, mut route: Route) -> Vec<Arc<Message>> {
+        // Interest first, retained values second: what is published in between comes as a
+        // message, and is left out there if it was among the values.
+        self.broker.interest().add(destination, self.shard);
+        let retained = self.broker.retained(destination);
+        route.seen = retained.iter().map(|message| message.id).max();
+        self.router.borrow_mut().subscribe(destination, route);
+        retained
+    }
+
+    pub(super) fn unsubscribe(&self, destination: &Destination, connection: ConnectionKey, id: SubscriptionId) {
+        let was_last = self.router.borrow_mut().unsubscribe(destination, connection, id);
+        if was_last {
+            self.broker.interest().remove(destination, self.shard);
+        }
+    }
+
+    pub(super) fn forget(&self, key: ConnectionKey) {
+        let mut places = self.connections.borrow_mut();
+        if let Some(place) = places.get_mut(key.place as usize)
+            && place.turn == key.turn
+        {
+            place.connection = None;
+            place.turn = place.turn.wrapping_add(1);
+            self.free.borrow_mut().push(key.place);
+        }
+    }
+
+    /// A queue for one flush, kept with its room for the next.
+    pub(super) fn take_scratch(&self) -> VecDeque<Image> {
+        self.scratch.take()
+    }
+
+    pub(super) fn give_scratch_back(&self, scratch: VecDeque<Image>) {
+        self.scratch.set(scratch);
+    }
+
+    fn find(&self, key: ConnectionKey) -> Option<Rc<Connection>> {
+        let places = self.connections.borrow();
+        let place = places.get(key.place as usize)?;
+        if place.turn == key.turn { place.connection.clone() } else { None }
+    }
+
+    fn vacancy(&self) -> ConnectionKey {
+        let mut places = self.connections.borrow_mut();
+        let place = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            places.push(Place::default());
+            u32::try_from(places.len() - 1).unwrap_or(u32::MAX)
+        });
+        ConnectionKey { place, turn: places[place as usize].turn }
+    }
+}
+
+/// Cuts a batch so that no part fills a mailbox that was empty before it.
+fn parts(batch: &[Arc<Message>], max_messages: usize, max_bytes: usize) -> impl Iterator<Item = &[Arc<Message>]> {
+    let mut rest = batch;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |message: &&Arc<Message>| {
+            bytes += message.body.len();
+            bytes <= max_bytes
+        };
+        let count = rest.iter().take(max_messages).take_while(fits).count().max(1).min(rest.len());
+        let (part, others) = rest.split_at(count);
+        rest = others;
+        (!part.is_empty()).then_some(part)
+    })
+}
+
+/// The work of one fan-out, cut so that it holds the core for half a millisecond at a time.
+struct Slice {
+    now: Instant,
+    steps: u32,
+}
+
+impl Slice {
+    fn begin() -> Self {
+        Self { now: clock::now(), steps: 0 }
+    }
+
+    async fn step(&mut self, steps: u32) {
+        self.steps += steps;
+        if self.steps < STEPS_PER_LOOK {
+            return;
+        }
+        self.steps = 0;
+        let now = clock::now();
+        if now.duration_since(self.now) >= SLICE {
+            tokio::task::yield_now().await;
+        }
+        self.now = clock::now();
+    }
+}
+
+/// 128 random bits: a session's name must not be guessed.
+fn session_name() -> Box<str> {
+    let mut octets = [0; 16];
+    // Without a random source the name is still unique, and only the log shows it.
+    if getrandom::fill(&mut octets).is_err() {
+        octets = now_octets();
+    }
+    octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>().into()
+}
+
+fn now_octets() -> [u8; 16] {
+    u128::from(crate::broker::handle::now_ms()).to_be_bytes()
+}
+
+/// Messages of one turn.
+const BATCH_MESSAGES: usize = 64;
+
+/// The longest a fan-out holds the core.
+const SLICE: Duration = Duration::from_micros(500);
+
+/// A look at the clock costs 30 ns, a delivery to a mailbox about 100, a write some thousands.
+const STEPS_PER_LOOK: u32 = 256;
+const WRITE_STEPS: u32 = 16;

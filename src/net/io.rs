@@ -1,0 +1,95 @@
+//! [`MessageIo`]: what a transport is to the task that drives a session.
+
+use std::collections::VecDeque;
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::message::{Framing, Image};
+
+/// A transport that carries messages both ways.
+///
+/// All of one shard and one thread, hence `&self` throughout: the shard writes to the socket
+/// directly while the connection's own task waits for it to become readable.
+pub trait MessageIo {
+    /// How octets are wrapped before they are written.
+    fn framing(&self) -> &'static dyn Framing;
+
+    /// The transport's name for logs and counters, as SockJS names it.
+    fn transport(&self) -> &'static str;
+
+    /// Writes from the front of `queue` what the peer takes now, and removes that; never waits.
+    ///
+    /// # Errors
+    /// The transport is gone.
+    fn try_write(&self, queue: &mut VecDeque<Image>) -> io::Result<Written>;
+
+    /// Ready when [`MessageIo::try_write`] may get on after it was blocked.
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// The next thing the peer sent.
+    fn poll_read(&self, cx: &mut Context<'_>) -> Poll<Incoming>;
+
+    /// When [`MessageIo::handle_timeout`] is due.
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Does what is due: octets to write, wrapped already, or the end.
+    fn handle_timeout(&self, _now: Instant) -> Option<Incoming> {
+        None
+    }
+
+    /// Adds the transport's own farewell to `queue`, or takes what is left of `queue` and says
+    /// farewell itself; what the peer sends from now on counts only as far as it closes.
+    fn farewell(&self, close: &Close, queue: &mut VecDeque<Image>);
+}
+
+/// What one [`MessageIo::try_write`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Octets that left.
+    pub bytes: usize,
+    /// Whether some of the queue is still there because the peer takes no more now.
+    pub is_blocked: bool,
+}
+
+/// What came from the peer.
+#[derive(Debug)]
+pub enum Incoming {
+    /// Octets for the session.
+    Octets(Bytes),
+    /// The transport's own answer, to be written after what is being written already.
+    Reply(Bytes),
+    /// The peer closed, or the transport broke; nothing more comes.
+    Ended(Ended),
+}
+
+/// How a transport came to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// The peer closed, as it should.
+    Closed,
+    /// The transport broke.
+    Lost(io::ErrorKind),
+    /// The peer broke the transport's rules; the octets say so to it and go last.
+    Violation {
+        /// What was wrong.
+        reason: String,
+        /// The transport's farewell, wrapped already.
+        farewell: Bytes,
+    },
+}
+
+/// Why the server closes, in the words of each transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Close {
+    /// The WebSocket close code.
+    pub websocket_code: u16,
+    /// The SockJS close code.
+    pub sockjs_code: u16,
+    /// The reason, short.
+    pub reason: String,
+}

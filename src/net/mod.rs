@@ -1,0 +1,12 @@
+//! Sockets and tasks: shards, transports, and the task that drives a session.
+//!
+//! What lives here: everything that knows tokio and a socket but no HTTP route. What does
+//! not: what a frame means (`stomp`), who gets a message (`broker`), the REST API (`http`).
+
+pub mod clock;
+pub mod connection;
+pub mod fanout;
+pub mod http;
+pub mod io;
+pub mod shard;
+pub mod websocket;

@@ -1,0 +1,352 @@
+//! WebSocket (RFC 6455): the raw transport, whose messages are the application's own octets.
+//!
+//! tungstenite gives the handshake and the frame heads; messages are assembled here over a
+//! read buffer that all connections of a shard share, because tungstenite's own reader keeps
+//! its largest buffer for ever.
+
+pub mod handshake;
+pub mod reader;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+use self::reader::{Event, Reader};
+use super::clock;
+use super::io::{Close, Ended, Incoming, MessageIo, Written};
+use crate::message::{Framing, Image};
+
+/// What a WebSocket needs to know from the settings.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Octets of one message from the client.
+    pub max_message_bytes: usize,
+    /// How long a client may be silent before it is pinged, and again until it is given up;
+    /// zero: never.
+    pub ping: Duration,
+}
+
+/// A WebSocket after its handshake. Messages are handed up and down as they are.
+#[derive(Debug)]
+pub struct WebSocket {
+    stream: TcpStream,
+    reader: RefCell<Reader>,
+    events: RefCell<VecDeque<Event>>,
+    ping: Duration,
+    last_read: Cell<Instant>,
+    pinged: Cell<bool>,
+    /// The end, told after the events that came before it.
+    ended: RefCell<Option<Ended>>,
+}
+
+impl WebSocket {
+    /// Takes a stream after the handshake, with what was read beyond it.
+    pub fn new(stream: TcpStream, read_ahead: &[u8], settings: &Settings) -> Self {
+        let socket = Self {
+            stream,
+            reader: RefCell::new(Reader::new(settings.max_message_bytes)),
+            events: RefCell::default(),
+            ping: settings.ping,
+            last_read: Cell::new(clock::now()),
+            pinged: Cell::new(false),
+            ended: RefCell::default(),
+        };
+        socket.feed(&mut read_ahead.to_vec());
+        socket
+    }
+
+    /// The next message or end; pings are answered on the way.
+    pub fn poll_event(&self, cx: &mut Context<'_>) -> Poll<SocketEvent> {
+        loop {
+            match self.pop_event() {
+                Some(Event::Text(text)) => return Poll::Ready(SocketEvent::Text(text)),
+                Some(Event::Binary(octets)) => return Poll::Ready(SocketEvent::Binary(octets)),
+                Some(Event::Ping(octets)) => return Poll::Ready(SocketEvent::Reply(control(Control::Pong, &octets))),
+                Some(Event::Pong) => {}
+                // RFC 6455 section 5.5.1: the code is echoed, and nothing after a close counts
+                Some(Event::Close(code)) => {
+                    self.events.take();
+                    *self.ended.borrow_mut() = Some(Ended::Closed);
+                    return Poll::Ready(SocketEvent::Reply(close_frame(code, "")));
+                }
+                None => {
+                    if let Some(ended) = &*self.ended.borrow() {
+                        return Poll::Ready(SocketEvent::Ended(ended.clone()));
+                    }
+                    ready!(self.poll_fill(cx));
+                }
+            }
+        }
+    }
+
+    /// Octets written from the front of `queue`, all in one call where they fit.
+    pub fn try_write(&self, queue: &mut VecDeque<Image>) -> io::Result<Written> {
+        try_write(&self.stream, queue)
+    }
+
+    /// Ready when the socket takes octets again.
+    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_write_ready(cx)
+    }
+
+    /// When the client has been silent long enough to be pinged or given up.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let waits = if self.pinged.get() { self.ping * 2 } else { self.ping };
+        (!self.ping.is_zero()).then(|| self.last_read.get() + waits)
+    }
+
+    /// Pings a silent client, and gives one up that did not answer.
+    pub fn handle_timeout(&self, now: Instant) -> Option<Incoming> {
+        if self.poll_timeout().is_none_or(|due| now < due) {
+            return None;
+        }
+        if self.pinged.replace(true) {
+            return Some(Incoming::Ended(Ended::Lost(io::ErrorKind::TimedOut)));
+        }
+        Some(Incoming::Reply(control(Control::Ping, b"")))
+    }
+
+    fn pop_event(&self) -> Option<Event> {
+        let mut events = self.events.borrow_mut();
+        let event = events.pop_front();
+        if event.is_some() && events.is_empty() {
+            *events = VecDeque::new();
+        }
+        event
+    }
+
+    /// Reads what is there into the shard's buffer and assembles it.
+    fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<()> {
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            buffer.resize(READ_BUFFER_BYTES, 0);
+            loop {
+                let read = match ready!(self.stream.poll_read_ready(cx)) {
+                    Ok(()) => self.stream.try_read(buffer),
+                    Err(error) => Err(error),
+                };
+                match read {
+                    Ok(0) => self.on_lost(io::ErrorKind::UnexpectedEof),
+                    Ok(count) => {
+                        self.last_read.set(clock::now());
+                        self.pinged.set(false);
+                        self.feed(&mut buffer[..count]);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                    Err(error) => self.on_lost(error.kind()),
+                }
+                return Poll::Ready(());
+            }
+        })
+    }
+
+    fn feed(&self, octets: &mut [u8]) {
+        let fed = self.reader.borrow_mut().feed(octets, &mut self.events.borrow_mut());
+        if let Err(violation) = fed {
+            *self.ended.borrow_mut() = Some(Ended::Violation {
+                farewell: close_frame(Some(violation.close_code()), &violation.to_string()),
+                reason: violation.to_string(),
+            });
+        }
+    }
+
+    fn on_lost(&self, kind: io::ErrorKind) {
+        *self.ended.borrow_mut() = Some(Ended::Lost(kind));
+    }
+}
+
+/// What a WebSocket brought.
+#[derive(Debug)]
+pub enum SocketEvent {
+    /// A text message.
+    Text(Bytes),
+    /// A binary message.
+    Binary(Bytes),
+    /// The answer to a ping or close, to be written.
+    Reply(Bytes),
+    /// The end; it is told again whenever one asks.
+    Ended(Ended),
+}
+
+/// The raw transport: STOMP frames as WebSocket messages, nothing around them.
+#[derive(Debug)]
+pub struct RawWebSocket(pub WebSocket);
+
+impl MessageIo for RawWebSocket {
+    fn framing(&self) -> &'static dyn Framing {
+        &WebSocketFraming
+    }
+
+    fn transport(&self) -> &'static str {
+        "raw-websocket"
+    }
+
+    fn try_write(&self, queue: &mut VecDeque<Image>) -> io::Result<Written> {
+        self.0.try_write(queue)
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_write_ready(cx)
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>) -> Poll<Incoming> {
+        Poll::Ready(match ready!(self.0.poll_event(cx)) {
+            SocketEvent::Text(octets) | SocketEvent::Binary(octets) => Incoming::Octets(octets),
+            SocketEvent::Reply(octets) => Incoming::Reply(octets),
+            SocketEvent::Ended(ended) => Incoming::Ended(ended),
+        })
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.0.poll_timeout()
+    }
+
+    fn handle_timeout(&self, now: Instant) -> Option<Incoming> {
+        self.0.handle_timeout(now)
+    }
+
+    fn farewell(&self, close: &Close, queue: &mut VecDeque<Image>) {
+        queue.push_back(close_frame(Some(close.websocket_code), &close.reason).into());
+    }
+}
+
+/// One unmasked, final WebSocket frame a message: text where it is UTF-8, else binary.
+#[derive(Debug, Clone, Copy)]
+pub struct WebSocketFraming;
+
+impl Framing for WebSocketFraming {
+    fn row(&self) -> usize {
+        1
+    }
+
+    fn carries_binary(&self) -> bool {
+        true
+    }
+
+    fn tail(&self, tail: &Bytes, _is_text: bool) -> Bytes {
+        tail.clone()
+    }
+
+    fn head(&self, head: &[u8], tail_len: usize, is_text: bool) -> Bytes {
+        let opcode = OpCode::Data(if is_text { Data::Text } else { Data::Binary });
+        frame(opcode, head, tail_len)
+    }
+}
+
+/// A close frame; the reason is cut to what a control frame holds.
+pub fn close_frame(code: Option<u16>, reason: &str) -> Bytes {
+    let mut payload = Vec::new();
+    if let Some(code) = code {
+        payload.extend(code.to_be_bytes());
+        payload.extend(&reason.as_bytes()[..reason.floor_char_boundary(MAX_REASON_BYTES)]);
+    }
+    control(Control::Close, &payload)
+}
+
+fn control(control: Control, payload: &[u8]) -> Bytes {
+    frame(OpCode::Control(control), payload, 0)
+}
+
+/// A frame's head and the beginning of its payload; `more` octets of it follow elsewhere.
+fn frame(opcode: OpCode, payload: &[u8], more: usize) -> Bytes {
+    let header = FrameHeader { opcode, ..FrameHeader::default() };
+    let length = (payload.len() + more) as u64;
+    let mut octets = Vec::with_capacity(header.len(length) + payload.len());
+    // Writing into a Vec does not fail.
+    let _ = header.format(length, &mut octets);
+    octets.extend_from_slice(payload);
+    octets.into()
+}
+
+/// Writes from the front of `queue` with as few calls as it takes.
+pub(super) fn try_write(stream: &TcpStream, queue: &mut VecDeque<Image>) -> io::Result<Written> {
+    let mut bytes = 0;
+    while !queue.is_empty() {
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let mut count = 0;
+        for (pair, image) in slices.chunks_exact_mut(2).zip(queue.iter()) {
+            pair[0] = IoSlice::new(&image.head);
+            pair[1] = IoSlice::new(&image.tail);
+            count += 2;
+        }
+        match stream.try_write_vectored(&slices[..count]) {
+            Ok(written) => {
+                bytes += written;
+                advance(queue, written);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Written { bytes, is_blocked: true }),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Written { bytes, is_blocked: false })
+}
+
+fn advance(queue: &mut VecDeque<Image>, mut written: usize) {
+    while let Some(front) = queue.front_mut() {
+        if front.len() > written {
+            let of_head = written.min(front.head.len());
+            front.head.advance(of_head);
+            front.tail.advance(written - of_head);
+            return;
+        }
+        written -= front.len();
+        queue.pop_front();
+    }
+}
+
+/// RFC 6455 section 5.5: 125 octets of payload, two of them the code.
+const MAX_REASON_BYTES: usize = 123;
+
+/// Linux takes 1024 at most; beyond some dozens a longer call saves nothing.
+const MAX_SLICES: usize = 64;
+
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    /// One read buffer for all connections of a shard: between two reads none keeps anything.
+    static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_final_unmasked_frame_of_the_right_kind() {
+        assert_eq!(WebSocketFraming.whole(b"abc", true).head, &b"\x81\x03abc"[..]);
+        assert_eq!(WebSocketFraming.whole(b"abc", false).head, &b"\x82\x03abc"[..]);
+    }
+
+    #[test]
+    fn the_head_announces_the_length_of_the_tail_too() {
+        let tail = Bytes::from(vec![b'x'; 70_000]);
+        let head = WebSocketFraming.head(b"abc", tail.len(), true);
+        assert_eq!(&head[..], b"\x81\x7f\x00\x00\x00\x00\x00\x01\x11\x73abc");
+        assert_eq!(WebSocketFraming.head(b"abc", 200, true), &b"\x81\x7e\x00\xcbabc"[..]);
+    }
+
+    #[test]
+    fn a_close_reason_is_cut_at_a_character_to_fit_a_control_frame() {
+        let frame = close_frame(Some(1002), &"ü".repeat(100));
+        assert_eq!(frame[..2], [0x88, 2 + 122]);
+        assert_eq!(close_frame(None, "x"), &b"\x88\x00"[..]);
+    }
+
+    #[test]
+    fn a_partial_write_leaves_the_rest_in_order() {
+        let image = |head, tail| Image { head: Bytes::from_static(head), tail: Bytes::from_static(tail) };
+        let mut queue = VecDeque::from([image(b"abc", b""), image(b"", b""), image(b"de", b"fgh")]);
+        advance(&mut queue, 4);
+        assert_eq!(queue, [image(b"e", b"fgh")]);
+        advance(&mut queue, 2);
+        assert_eq!(queue, [image(b"", b"gh")]);
+        advance(&mut queue, 2);
+        assert!(queue.is_empty());
+    }
+}

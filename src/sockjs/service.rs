@@ -1,0 +1,290 @@
+//! A SockJS service: HTTP requests in, responses out, and each connection to the application.
+//!
+//! A session over HTTP lives on one shard, its home, whichever shard its requests arrive at.
+//! Make a [`Service`] and a [`Home`] for each shard with [`Service::new`], run each home on its
+//! shard, and hand every request below the mount to [`Service::handle`].
+
+mod body;
+mod home;
+mod session_io;
+mod websocket_io;
+
+use std::error::Error;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use chrono::Utc;
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::upgrade::OnUpgrade;
+use tokio::sync::{mpsc, oneshot};
+
+pub use self::body::{Body, Reader};
+pub use self::home::Home;
+use self::home::{Admission, Errand};
+use self::session_io::SendError;
+use super::Settings;
+use super::answer;
+use super::framing::ReceiverKind;
+use super::payload;
+use super::route::{ReceiveTransport, Route, SendTransport};
+use crate::net::io::MessageIo;
+use crate::net::websocket::{self, handshake};
+
+/// One shard's way into the service. Cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    settings: Arc<Settings>,
+    subprotocols: &'static [&'static str],
+    own: usize,
+    homes: Arc<[mpsc::Sender<Errand>]>,
+    hasher: RandomState,
+}
+
+/// Who opened a connection.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// The address it came from.
+    pub peer: String,
+    /// The headers of the request that opened it.
+    pub headers: HeaderMap,
+    /// The query of that request; empty without one.
+    pub query: String,
+}
+
+/// The application behind the service.
+pub trait Connections {
+    /// Takes a connection; called on the connection's shard.
+    fn accept(&self, io: Box<dyn MessageIo>, client: Client);
+}
+
+impl Service {
+    /// Makes a service over that many shards; `max_sessions` over HTTP may live at once, on all
+    /// of them. Of `subprotocols`, a WebSocket agrees on the first that the client offers.
+    pub fn new(
+        settings: Settings,
+        websocket: websocket::Settings,
+        subprotocols: &'static [&'static str],
+        max_sessions: usize,
+        shards: usize,
+    ) -> Vec<(Self, Home)> {
+        let settings = Arc::new(settings);
+        let (homes, errands): (Vec<_>, Vec<_>) = (0..shards).map(|_| mpsc::channel(ERRANDS)).unzip();
+        let homes: Arc<[_]> = homes.into();
+        let hasher = RandomState::new();
+        let service = |(own, errands)| {
+            let service = Self {
+                settings: Arc::clone(&settings),
+                subprotocols,
+                own,
+                homes: Arc::clone(&homes),
+                hasher: hasher.clone(),
+            };
+            let max_sessions = max_sessions.div_ceil(shards);
+            (service, Home { errands, settings: Arc::clone(&settings), websocket, max_sessions })
+        };
+        errands.into_iter().enumerate().map(service).collect()
+    }
+
+    /// Answers a request; `below` is its path below the mount, empty for the mount itself.
+    pub async fn handle<B>(&self, request: Request<B>, below: &str, peer: String) -> Response<Body>
+    where
+        B: http_body::Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let (mut parts, body) = request.into_parts();
+        let is_upgrade = handshake::is_upgrade(&parts.headers);
+        let route = self.route(&parts.method, below, is_upgrade);
+        let mut response = Response::new(Body::Whole(Bytes::new()));
+        answer::put_headers(&route, &self.settings, Utc::now(), &parts.headers, response.headers_mut());
+        match &route {
+            Route::Greeting => set(&mut response, StatusCode::OK, answer::GREETING),
+            Route::Info => set(&mut response, StatusCode::OK, answer::info(&self.settings, entropy())),
+            Route::Options { .. } => set(&mut response, StatusCode::NO_CONTENT, ""),
+            // The page would load a script from elsewhere; it comes with the transports that need it.
+            Route::Iframe | Route::NotFound => set_error(&mut response, StatusCode::NOT_FOUND, "Not found."),
+            Route::MethodNotAllowed { .. } => set(&mut response, StatusCode::METHOD_NOT_ALLOWED, ""),
+            Route::Receive { session, transport } => {
+                self.receive(session, *transport, &parts, peer, &mut response).await;
+            }
+            Route::Send { session, transport } => self.send(session, *transport, &parts, body, &mut response).await,
+            Route::WebSocket => self.upgrade(&mut parts, true, peer, &mut response).await,
+            Route::RawWebSocket => self.upgrade(&mut parts, false, peer, &mut response).await,
+        }
+        response
+    }
+
+    /// `curl -I` is how people look whether a service is there: a page that GET gets has a head.
+    fn route<'a>(&self, method: &Method, below: &'a str, is_upgrade: bool) -> Route<'a> {
+        let of = |method| Route::of(method, below, is_upgrade, self.settings.websocket);
+        match (method, of(&Method::GET)) {
+            (&Method::HEAD, page @ (Route::Greeting | Route::Info | Route::Iframe)) => page,
+            _ => of(method),
+        }
+    }
+
+    async fn upgrade(&self, parts: &mut Parts, framed: bool, peer: String, response: &mut Response<Body>) {
+        if !answer::is_allowed_origin(&self.settings, &parts.headers) {
+            return set_error(response, StatusCode::FORBIDDEN, "This origin is not allowed.");
+        }
+        let headers = match handshake::accept(&parts.headers, self.subprotocols) {
+            Ok(headers) => headers,
+            Err(error) => return set_error(response, error.status(), error.to_string()),
+        };
+        let Some(on_upgrade) = parts.extensions.remove::<OnUpgrade>() else {
+            return set_error(response, StatusCode::BAD_REQUEST, "This connection cannot be upgraded.");
+        };
+        let errand = Errand::Upgrade { on_upgrade, framed, client: client(parts, peer) };
+        if self.homes[self.own].send(errand).await.is_err() {
+            return set_error(response, StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down.");
+        }
+        *response.headers_mut() = headers;
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    }
+
+    async fn receive(
+        &self,
+        session: &str,
+        transport: ReceiveTransport,
+        parts: &Parts,
+        peer: String,
+        response: &mut Response<Body>,
+    ) {
+        if !answer::is_allowed_origin(&self.settings, &parts.headers) {
+            return set_error(response, StatusCode::FORBIDDEN, "This origin is not allowed.");
+        }
+        let kind: ReceiverKind = match transport.kind(parts.uri.query().unwrap_or("")) {
+            Ok(kind) => kind,
+            Err(error) => return set_error(response, StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        };
+        let (writer, reader) = body::pipe();
+        let (reply, admission) = oneshot::channel();
+        let errand =
+            Errand::Receive { session: session.into(), kind, body: writer, client: client(parts, peer), reply };
+        let sent = self.home(session).send(errand).await.is_ok();
+        match admission.await {
+            Ok(Admission::Attached) if sent => *response.body_mut() = Body::Frames(reader),
+            Ok(Admission::TooManySessions) => {
+                set_error(response, StatusCode::SERVICE_UNAVAILABLE, "There are too many sessions.");
+            }
+            Ok(Admission::Attached) | Err(_) => {
+                set_error(response, StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down.");
+            }
+        }
+    }
+
+    async fn send<B>(
+        &self,
+        session: &str,
+        transport: SendTransport,
+        parts: &Parts,
+        body: B,
+        response: &mut Response<Body>,
+    ) where
+        B: http_body::Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        if !answer::is_allowed_origin(&self.settings, &parts.headers) {
+            return set_error(response, StatusCode::FORBIDDEN, "This origin is not allowed.");
+        }
+        let body = match collect(body, self.settings.payload_bytes).await {
+            Ok(body) => body,
+            Err(error) => return set_error(response, error.status(), error.to_string()),
+        };
+        let parsed = match transport {
+            SendTransport::Xhr => payload::xhr_send(&body),
+            SendTransport::Jsonp => {
+                let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+                payload::jsonp_send(content_type, &body)
+            }
+        };
+        let messages = match parsed {
+            Ok(messages) => messages,
+            Err(error) => return set_error(response, StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        };
+        let (reply, answer) = oneshot::channel();
+        let errand = Errand::Send { session: session.into(), messages, reply };
+        if self.home(session).send(errand).await.is_err() {
+            return set_error(response, StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down.");
+        }
+        match (tokio::time::timeout(SEND_WAIT, answer).await, transport) {
+            (Ok(Ok(Ok(()))), SendTransport::Xhr) => set(response, StatusCode::NO_CONTENT, ""),
+            (Ok(Ok(Ok(()))), SendTransport::Jsonp) => set(response, StatusCode::OK, "ok"),
+            (Ok(Ok(Err(SendError::UnknownSession)) | Err(_)), _) => {
+                set_error(response, StatusCode::NOT_FOUND, "Unknown session.");
+            }
+            (Err(_) | Ok(Ok(Err(SendError::Busy))), _) => {
+                set_error(response, StatusCode::SERVICE_UNAVAILABLE, "The session takes no more messages now.");
+            }
+        }
+    }
+
+    fn home(&self, session: &str) -> &mpsc::Sender<Errand> {
+        &self.homes[(self.hasher.hash_one(session) % self.homes.len() as u64) as usize]
+    }
+}
+
+fn client(parts: &Parts, peer: String) -> Client {
+    Client { peer, headers: parts.headers.clone(), query: parts.uri.query().unwrap_or("").into() }
+}
+
+fn set(response: &mut Response<Body>, status: StatusCode, body: impl Into<Bytes>) {
+    *response.status_mut() = status;
+    *response.body_mut() = Body::Whole(body.into());
+}
+
+fn set_error(response: &mut Response<Body>, status: StatusCode, text: impl Into<Bytes>) {
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(answer::TEXT));
+    set(response, status, text);
+}
+
+/// Why a request's body was not taken.
+#[derive(Debug, thiserror::Error)]
+enum BodyError {
+    #[error("The payload has more than {max} octets.")]
+    TooLong { max: usize },
+    #[error("The payload broke off.")]
+    Broken,
+}
+
+impl BodyError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Broken => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+async fn collect<B: http_body::Body>(body: B, max: usize) -> Result<Bytes, BodyError> {
+    if body.size_hint().lower() > max as u64 {
+        return Err(BodyError::TooLong { max });
+    }
+    let mut body = std::pin::pin!(body);
+    let mut collected = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(mut data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+        use bytes::Buf as _;
+        if collected.len() + data.remaining() > max {
+            return Err(BodyError::TooLong { max });
+        }
+        collected.extend_from_slice(&data.copy_to_bytes(data.remaining()));
+    }
+    Ok(collected.freeze())
+}
+
+fn entropy() -> u32 {
+    let mut octets = [0; 4];
+    // The client mixes it into its session names; without a random source it has its own.
+    let _ = getrandom::fill(&mut octets);
+    u32::from_ne_bytes(octets)
+}
+
+/// Requests that may wait for one shard.
+const ERRANDS: usize = 1024;
+
+/// How long `xhr_send` waits for room in the session's inbox.
+const SEND_WAIT: Duration = Duration::from_secs(5);

@@ -1,0 +1,273 @@
+//! [`HttpSession`]: a session over HTTP with its responses, its application and its time.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
+
+use super::body::{Flow, Writer};
+use super::{Client, Connections};
+use crate::message::{Framing, Image};
+use crate::net::clock;
+use crate::net::io::{Close, Ended, Incoming, MessageIo, Written};
+use crate::sockjs::framing::{ReceiverKind, SOCKJS_QUOTED};
+use crate::sockjs::{Action, InboxFull, ReceiverId, Session, Settings};
+
+/// A session that lives on this shard.
+pub(super) struct HttpSession {
+    session: RefCell<Session>,
+    transport: &'static str,
+    responses: RefCell<Vec<(ReceiverId, Writer)>>,
+    next_receiver: Cell<u64>,
+    /// Payloads that wait for room in the inbox, in their order, each with its request.
+    waiting: RefCell<VecDeque<Waiting>>,
+    driver: RefCell<Option<Waker>>,
+    application: RefCell<Option<Waker>>,
+    is_lost: Cell<bool>,
+    said_farewell: Cell<bool>,
+    opened: Cell<bool>,
+    ended: Cell<bool>,
+}
+
+type Waiting = (Vec<String>, oneshot::Sender<Result<(), SendError>>);
+
+/// Why a session did not take messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SendError {
+    UnknownSession,
+    Busy,
+}
+
+impl HttpSession {
+    pub(super) fn new(settings: &Settings, transport: &'static str) -> Rc<Self> {
+        Rc::new(Self {
+            session: RefCell::new(Session::new(settings, clock::now())),
+            transport,
+            responses: RefCell::default(),
+            next_receiver: Cell::new(0),
+            waiting: RefCell::default(),
+            driver: RefCell::default(),
+            application: RefCell::default(),
+            is_lost: Cell::new(false),
+            said_farewell: Cell::new(false),
+            opened: Cell::new(false),
+            ended: Cell::new(false),
+        })
+    }
+
+    /// Attaches a response.
+    pub(super) fn handle_attach(&self, kind: ReceiverKind, body: Writer) {
+        let id = ReceiverId(self.next_receiver.get());
+        self.next_receiver.set(id.0 + 1);
+        self.responses.borrow_mut().push((id, body));
+        self.session.borrow_mut().handle_attach(clock::now(), id, kind);
+        self.perform();
+        wake(&self.driver);
+    }
+
+    /// Takes messages, or keeps them until there is room.
+    pub(super) fn handle_payload(&self, messages: Vec<String>, reply: oneshot::Sender<Result<(), SendError>>) {
+        if self.waiting.borrow().len() >= MAX_WAITING {
+            let _ = reply.send(Err(SendError::Busy));
+            return;
+        }
+        self.waiting.borrow_mut().push_back((messages, reply));
+        self.take_waiting();
+    }
+
+    /// Drives the session until it is over; hands it to `connections` once it is open.
+    pub(super) async fn drive(self: Rc<Self>, connections: Rc<dyn Connections>, client: Client) {
+        let mut client = Some(client);
+        let mut sleep: Option<Pin<Box<Sleep>>> = None;
+        poll_fn(|cx| {
+            keep_waker(&self.driver, cx);
+            loop {
+                self.poll_responses(cx);
+                self.perform();
+                if self.opened.get()
+                    && let Some(client) = client.take()
+                {
+                    connections.accept(Box::new(SessionIo(Rc::clone(&self))), client);
+                }
+                if self.ended.get() {
+                    return Poll::Ready(());
+                }
+                let Some(deadline) = self.session.borrow().poll_timeout() else { return Poll::Pending };
+                let timer = sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+                timer.as_mut().reset(deadline.into());
+                if timer.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                self.session.borrow_mut().handle_timeout(clock::now());
+            }
+        })
+        .await;
+        for (_, reply) in self.waiting.take() {
+            let _ = reply.send(Err(SendError::UnknownSession));
+        }
+    }
+
+    /// Tells the session what became of its responses.
+    fn poll_responses(&self, cx: &Context<'_>) {
+        let now = clock::now();
+        self.responses.borrow_mut().retain(|(id, body)| {
+            let mut session = self.session.borrow_mut();
+            match body.poll_flow(cx) {
+                Flow::Waiting => true,
+                Flow::Taken => {
+                    session.handle_receiver_ready(now, *id);
+                    true
+                }
+                Flow::Over { aborted } => {
+                    session.handle_detach(now, *id, aborted);
+                    false
+                }
+            }
+        });
+        if self.session.borrow().wants_messages() {
+            wake(&self.application);
+        }
+    }
+
+    fn perform(&self) {
+        loop {
+            let action = self.session.borrow_mut().poll_action();
+            match action {
+                Some(Action::Send { receiver, octets }) => self.with_response(receiver, |body| body.write(octets)),
+                Some(Action::EndReceiver { receiver }) => self.with_response(receiver, Writer::end),
+                Some(Action::Opened) => {
+                    self.opened.set(true);
+                    wake(&self.driver);
+                }
+                Some(Action::Interrupted) => {
+                    self.is_lost.set(true);
+                    wake(&self.application);
+                }
+                Some(Action::Ended) => {
+                    self.ended.set(true);
+                    wake(&self.driver);
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn with_response(&self, receiver: ReceiverId, act: impl FnOnce(&Writer)) {
+        if let Some((_, body)) = self.responses.borrow().iter().find(|(id, _)| *id == receiver) {
+            act(body);
+        }
+    }
+
+    fn take_waiting(&self) {
+        let now = clock::now();
+        let mut waiting = self.waiting.borrow_mut();
+        while let Some((messages, reply)) = waiting.pop_front() {
+            match self.session.borrow_mut().handle_payload(now, messages) {
+                Ok(()) => {
+                    let _ = reply.send(Ok(()));
+                    wake(&self.application);
+                }
+                Err(InboxFull(messages)) => {
+                    waiting.push_front((messages, reply));
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// The session as its application's transport.
+struct SessionIo(Rc<HttpSession>);
+
+impl MessageIo for SessionIo {
+    fn framing(&self) -> &'static dyn Framing {
+        &SOCKJS_QUOTED
+    }
+
+    fn transport(&self) -> &'static str {
+        self.0.transport
+    }
+
+    fn try_write(&self, queue: &mut VecDeque<Image>) -> io::Result<Written> {
+        let now = clock::now();
+        let mut bytes = 0;
+        let mut session = self.0.session.borrow_mut();
+        while session.wants_messages() {
+            let Some(image) = queue.pop_front() else { break };
+            bytes += image.len();
+            session.send(now, image).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        }
+        drop(session);
+        self.0.perform();
+        wake(&self.0.driver);
+        Ok(Written { bytes, is_blocked: !queue.is_empty() })
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.0.is_lost.get() || self.0.session.borrow().wants_messages() {
+            return Poll::Ready(Ok(()));
+        }
+        keep_waker(&self.0.application, cx);
+        Poll::Pending
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>) -> Poll<Incoming> {
+        let message = self.0.session.borrow_mut().poll_incoming();
+        if let Some(message) = message {
+            self.0.take_waiting();
+            return Poll::Ready(Incoming::Octets(message.into()));
+        }
+        if self.0.is_lost.get() {
+            return Poll::Ready(Incoming::Ended(Ended::Lost(io::ErrorKind::ConnectionReset)));
+        }
+        if self.0.said_farewell.get() {
+            return Poll::Ready(Incoming::Ended(Ended::Closed));
+        }
+        keep_waker(&self.0.application, cx);
+        Poll::Pending
+    }
+
+    fn farewell(&self, close: &Close, queue: &mut VecDeque<Image>) {
+        let now = clock::now();
+        let mut session = self.0.session.borrow_mut();
+        // What is left is an ERROR or RECEIPT: the session keeps it for the next receiver.
+        for image in queue.drain(..) {
+            let _ = session.send(now, image);
+        }
+        session.close(now, close.sockjs_code, &close.reason);
+        drop(session);
+        self.0.said_farewell.set(true);
+        self.0.perform();
+        wake(&self.0.driver);
+    }
+}
+
+impl Drop for SessionIo {
+    fn drop(&mut self) {
+        self.0.session.borrow_mut().close(clock::now(), 3000, "Go away!");
+        self.0.perform();
+        wake(&self.0.driver);
+    }
+}
+
+fn keep_waker(place: &RefCell<Option<Waker>>, cx: &Context<'_>) {
+    let mut place = place.borrow_mut();
+    if !place.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        *place = Some(cx.waker().clone());
+    }
+}
+
+fn wake(place: &RefCell<Option<Waker>>) {
+    if let Some(waker) = &*place.borrow() {
+        waker.wake_by_ref();
+    }
+}
+
+/// Requests of one session that may wait for its inbox.
+const MAX_WAITING: usize = 4;

@@ -1,0 +1,590 @@
+use bytes::{Buf, Bytes};
+
+use super::super::framing::{Callback, SOCKJS_QUOTED};
+use super::*;
+use crate::message::Framing;
+
+const A: ReceiverId = ReceiverId(1);
+const B: ReceiverId = ReceiverId(2);
+const C: ReceiverId = ReceiverId(3);
+
+#[test]
+fn the_first_receiver_opens_the_session() {
+    // sockjs-protocol test_simpleSession
+    let mut script = Script::new();
+    script.attach(A, ReceiverKind::Xhr);
+    script.expect(&["1: o\\n", "1 ends", "opened"]);
+}
+
+#[test]
+fn a_streaming_receiver_stays_after_the_prelude_and_the_open_frame() {
+    let mut script = Script::new();
+    script.attach(A, ReceiverKind::EventSource);
+    script.expect(&["1: \\r\\n", "1: data: o\\r\\n\\r\\n", "opened"]);
+    assert!(script.session.wants_messages());
+}
+
+#[test]
+fn each_transport_gets_the_open_frame_in_its_own_wrapping() {
+    let callback = Callback::parse(Some("cb")).expect("a name");
+    for (kind, frame) in [
+        (ReceiverKind::Jsonp(callback.clone()), "/**/cb(\"o\");\r\n"),
+        (ReceiverKind::HtmlFile(callback), "<script>\np(\"o\");\n</script>\r\n"),
+        (ReceiverKind::XhrStreaming, "o\n"),
+    ] {
+        let mut script = Script::new();
+        let prelude = kind.prelude();
+        script.attach(A, kind);
+        let sent = script.sent_to(A);
+        assert_eq!(sent, [prelude.unwrap_or_default(), Bytes::from(frame)].concat());
+    }
+}
+
+#[test]
+fn messages_that_wait_leave_together_with_the_next_poll() {
+    // sockjs-protocol XhrPolling test_content_types
+    let mut script = Script::polled();
+    script.send("m1");
+    script.send("m2");
+    script.expect(&[]);
+    script.attach(B, ReceiverKind::Xhr);
+    script.expect(&["2: a[\"m1\",\"m2\"]\\n", "2 ends"]);
+    assert_eq!(script.session.queued_bytes(), 0);
+}
+
+#[test]
+fn an_open_poll_takes_all_messages_that_are_sent_at_once() {
+    let mut script = Script::polled();
+    script.attach(B, ReceiverKind::Xhr);
+    script.expect(&[]);
+    assert!(script.session.wants_messages());
+    script.send("m1");
+    script.send("m2");
+    script.expect(&["2: a[\"m1\",\"m2\"]\\n", "2 ends"]);
+    assert!(!script.session.wants_messages());
+}
+
+#[test]
+fn a_streaming_receiver_is_given_messages_again_when_it_took_the_last() {
+    let mut script = Script::streaming();
+    script.send("m1");
+    script.expect(&["1: a[\"m1\"]\\n"]);
+    assert!(!script.session.wants_messages());
+    script.send("m2");
+    script.send("m3");
+    script.expect(&[]);
+    script.session.handle_receiver_ready(script.now, A);
+    script.expect(&["1: a[\"m2\",\"m3\"]\\n"]);
+}
+
+#[test]
+fn readiness_of_a_receiver_that_is_gone_means_nothing() {
+    let mut script = Script::streaming();
+    script.send("m1");
+    script.expect(&["1: a[\"m1\"]\\n"]);
+    script.session.handle_receiver_ready(script.now, B);
+    assert!(!script.session.wants_messages());
+}
+
+#[test]
+fn messages_of_64_kib_are_enough_for_one_frame() {
+    let mut script = Script::streaming();
+    let message = |size: usize| Image::from(Bytes::from(vec![b'x'; size]));
+    assert_eq!(script.session.send(script.now, message(OUTBOX_BYTES - 1)), Ok(()));
+    assert!(script.session.wants_messages());
+    assert_eq!(script.session.send(script.now, message(1)), Ok(()));
+    assert!(!script.session.wants_messages());
+    assert_eq!(script.session.queued_bytes(), OUTBOX_BYTES);
+}
+
+#[test]
+fn a_message_before_the_first_receiver_waits_for_it() {
+    let mut script = Script::new();
+    script.send("m1");
+    script.attach(A, ReceiverKind::EventSource);
+    script.expect(&["1: \\r\\n", "1: data: o\\r\\n\\r\\n", "opened", "1: data: a[\"m1\"]\\r\\n\\r\\n"]);
+}
+
+#[test]
+fn a_second_receiver_is_refused_and_the_first_goes_on() {
+    // sockjs-protocol test_close_request, test_simpleSession
+    let mut script = Script::streaming();
+    script.attach(B, ReceiverKind::Xhr);
+    script.expect(&["2: c[2010,\"Another connection still open\"]\\n", "2 ends"]);
+    script.session.handle_detach(script.now, B, false);
+    script.send("m1");
+    script.expect(&["1: a[\"m1\"]\\n"]);
+}
+
+#[test]
+fn a_second_streaming_receiver_gets_its_prelude_before_the_refusal() {
+    // sockjs-protocol test_close_request
+    let mut script = Script::streaming();
+    script.attach(B, ReceiverKind::EventSource);
+    let refusal = "2: data: c[2010,\"Another connection still open\"]\\r\\n\\r\\n";
+    script.expect(&["2: \\r\\n", refusal, "2 ends"]);
+}
+
+#[test]
+fn a_refused_receiver_that_aborts_ends_nothing() {
+    let mut script = Script::streaming();
+    script.attach(B, ReceiverKind::Xhr);
+    script.expect(&["2: c[2010,\"Another connection still open\"]\\n", "2 ends"]);
+    script.session.handle_detach(script.now, B, true);
+    script.expect(&[]);
+}
+
+#[test]
+fn a_session_whose_receiver_aborts_is_interrupted() {
+    // sockjs-protocol test_abort_xhr_streaming
+    let mut script = Script::streaming();
+    script.session.handle_detach(script.now, A, true);
+    script.expect(&["interrupted"]);
+    script.attach(B, ReceiverKind::Xhr);
+    script.expect(&["2: c[1002,\"Connection interrupted\"]\\n", "2 ends"]);
+    assert_eq!(script.session.send(script.now, image("m1")), Err(Closed));
+}
+
+#[test]
+fn a_session_whose_poll_aborts_is_interrupted() {
+    // sockjs-protocol test_abort_xhr_polling
+    let mut script = Script::polled();
+    script.attach(B, ReceiverKind::Xhr);
+    script.attach(C, ReceiverKind::Xhr);
+    script.expect(&["3: c[2010,\"Another connection still open\"]\\n", "3 ends"]);
+    script.session.handle_detach(script.now, B, true);
+    script.expect(&["interrupted"]);
+    script.attach(C, ReceiverKind::Xhr);
+    script.expect(&["3: c[1002,\"Connection interrupted\"]\\n", "3 ends"]);
+}
+
+#[test]
+fn a_response_that_was_ended_but_lost_its_last_octets_interrupts() {
+    let mut script = Script::polled();
+    script.attach(B, ReceiverKind::Xhr);
+    script.send("m1");
+    script.expect(&["2: a[\"m1\"]\\n", "2 ends"]);
+    script.send("m2");
+    script.session.handle_detach(script.now, B, true);
+    script.expect(&["interrupted"]);
+    assert_eq!(script.session.queued_bytes(), 0);
+}
+
+#[test]
+fn an_earlier_response_is_forgotten_once_the_next_is_there() {
+    let mut script = Script::new();
+    script.attach(A, ReceiverKind::Xhr);
+    script.expect(&["1: o\\n", "1 ends", "opened"]);
+    script.attach(B, ReceiverKind::Xhr);
+    script.session.handle_detach(script.now, A, true);
+    script.expect(&[]);
+    assert!(script.session.wants_messages());
+}
+
+#[test]
+fn what_the_client_sent_before_it_vanished_is_still_given() {
+    let mut script = Script::streaming();
+    script.payload(&["m1"]);
+    script.session.handle_detach(script.now, A, true);
+    script.expect(&["interrupted"]);
+    assert_eq!(script.session.poll_incoming().as_deref(), Some("m1"));
+}
+
+#[test]
+fn a_receiver_that_ends_normally_may_be_followed_until_the_disconnect_delay() {
+    let mut script = Script::streaming();
+    script.session.handle_detach(script.now, A, false);
+    script.expect(&[]);
+    script.advance(4999);
+    script.expect(&[]);
+    script.attach(B, ReceiverKind::Xhr);
+    script.send("m1");
+    script.expect(&["2: a[\"m1\"]\\n", "2 ends"]);
+}
+
+#[test]
+fn a_session_without_a_receiver_for_the_disconnect_delay_is_gone() {
+    let mut script = Script::polled();
+    script.send("m1");
+    script.advance(4999);
+    script.expect(&[]);
+    script.advance(1);
+    script.expect(&["interrupted", "ended"]);
+    assert_eq!((script.session.poll_timeout(), script.session.queued_bytes()), (None, 0));
+}
+
+#[test]
+fn a_session_that_nobody_ever_received_is_gone_without_the_application_knowing() {
+    let mut script = Script::new();
+    script.advance(5000);
+    script.expect(&["ended"]);
+}
+
+#[test]
+fn a_waiting_receiver_does_not_expire() {
+    let mut script = Script::polled();
+    script.advance(4999);
+    script.attach(B, ReceiverKind::Xhr);
+    script.advance(24_999);
+    script.expect(&[]);
+}
+
+#[test]
+fn a_silent_receiver_gets_a_heartbeat_each_25_seconds() {
+    let mut script = Script::streaming();
+    for _ in 0..3 {
+        script.advance(24_999);
+        script.expect(&[]);
+        script.advance(1);
+        script.expect(&["1: h\\n"]);
+    }
+}
+
+#[test]
+fn a_message_puts_the_heartbeat_off() {
+    let mut script = Script::streaming();
+    script.advance(20_000);
+    script.send("m1");
+    script.expect(&["1: a[\"m1\"]\\n"]);
+    script.session.handle_receiver_ready(script.now, A);
+    script.advance(24_999);
+    script.expect(&[]);
+    script.advance(1);
+    script.expect(&["1: h\\n"]);
+}
+
+#[test]
+fn a_heartbeat_ends_a_poll() {
+    let mut script = Script::polled();
+    script.attach(B, ReceiverKind::Xhr);
+    script.advance(25_000);
+    script.expect(&["2: h\\n", "2 ends"]);
+}
+
+#[test]
+fn a_receiver_that_takes_nothing_for_two_heartbeats_is_given_up() {
+    let mut script = Script::streaming();
+    script.send("m1");
+    script.expect(&["1: a[\"m1\"]\\n"]);
+    script.advance(25_000);
+    script.expect(&[]);
+    script.advance(24_999);
+    script.expect(&[]);
+    script.advance(1);
+    script.expect(&["1 ends", "interrupted"]);
+}
+
+#[test]
+fn a_receiver_that_took_its_messages_late_is_not_given_up() {
+    let mut script = Script::streaming();
+    script.send("m1");
+    script.expect(&["1: a[\"m1\"]\\n"]);
+    script.advance(25_000);
+    script.session.handle_receiver_ready(script.now, A);
+    script.advance(25_000);
+    script.expect(&["1: h\\n"]);
+}
+
+#[test]
+fn a_close_is_told_and_repeated_to_every_later_poll() {
+    // sockjs-protocol test_closeSession
+    let mut script = Script::polled();
+    script.session.close(script.now, 3000, "Go away!");
+    script.expect(&[]);
+    for (receiver, name) in [(B, 2), (C, 3)] {
+        script.attach(receiver, ReceiverKind::Xhr);
+        script.expect(&[&format!("{name}: c[3000,\"Go away!\"]\\n"), &format!("{name} ends")]);
+        script.advance(4999);
+    }
+    script.expect(&[]);
+    script.advance(1);
+    script.expect(&["ended"]);
+}
+
+#[test]
+fn a_close_between_two_polls_is_kept_for_the_whole_disconnect_delay() {
+    let mut script = Script::polled();
+    script.advance(4000);
+    script.session.close(script.now, 3000, "Go away!");
+    script.advance(4999);
+    script.expect(&[]);
+    script.advance(1);
+    script.expect(&["ended"]);
+}
+
+#[test]
+fn a_close_unlinks_the_receiver_so_that_the_next_gets_the_same_close() {
+    // sockjs-protocol test_close_frame
+    let mut script = Script::streaming();
+    script.session.close(script.now, 3000, "Go away!");
+    script.expect(&["1: c[3000,\"Go away!\"]\\n", "1 ends"]);
+    script.attach(B, ReceiverKind::EventSource);
+    script.expect(&["2: \\r\\n", "2: data: c[3000,\"Go away!\"]\\r\\n\\r\\n", "2 ends"]);
+}
+
+#[test]
+fn what_was_sent_before_a_close_leaves_before_it() {
+    let mut script = Script::streaming();
+    script.send("m1");
+    script.expect(&["1: a[\"m1\"]\\n"]);
+    script.send("m2");
+    script.session.close(script.now, 3000, "Go away!");
+    script.expect(&["1: a[\"m2\"]\\n", "1: c[3000,\"Go away!\"]\\n", "1 ends"]);
+}
+
+#[test]
+fn a_poll_gets_the_last_messages_and_the_next_poll_the_close() {
+    let mut script = Script::polled();
+    script.send("m1");
+    script.session.close(script.now, 3000, "Go away!");
+    script.attach(B, ReceiverKind::Xhr);
+    script.expect(&["2: a[\"m1\"]\\n", "2 ends"]);
+    script.attach(C, ReceiverKind::Xhr);
+    script.expect(&["3: c[3000,\"Go away!\"]\\n", "3 ends"]);
+}
+
+#[test]
+fn the_first_close_counts_and_nothing_is_sent_after_it() {
+    let mut script = Script::streaming();
+    script.session.close(script.now, 3001, "first");
+    script.session.close(script.now, 3002, "second");
+    script.expect(&["1: c[3001,\"first\"]\\n", "1 ends"]);
+    assert_eq!(script.session.send(script.now, image("m1")), Err(Closed));
+    assert_eq!(Closed.to_string(), "the session is closed");
+}
+
+#[test]
+fn an_application_that_closed_hears_of_no_interruption_and_no_message() {
+    let mut script = Script::streaming();
+    script.payload(&["m1"]);
+    script.session.close(script.now, 3000, "Go away!");
+    script.payload(&["m2"]);
+    assert_eq!(script.session.poll_incoming(), None);
+    script.expect(&["1: c[3000,\"Go away!\"]\\n", "1 ends"]);
+    script.session.handle_detach(script.now, A, true);
+    script.expect(&[]);
+    script.advance(5000);
+    script.expect(&["ended"]);
+}
+
+#[test]
+fn a_receiver_that_comes_after_the_end_is_sent_away() {
+    let mut script = Script::polled();
+    script.advance(5000);
+    script.expect(&["interrupted", "ended"]);
+    script.attach(B, ReceiverKind::Xhr);
+    script.expect(&["2: c[3000,\"Go away!\"]\\n", "2 ends"]);
+    assert_eq!(script.session.poll_timeout(), None);
+}
+
+#[test]
+fn a_streaming_receiver_ends_at_the_response_limit_and_the_prelude_does_not_count() {
+    // sockjs-protocol XhrStreaming test_response_limit
+    let mut script = Script::new();
+    script.attach(A, ReceiverKind::XhrStreaming);
+    let mut chunks = 0;
+    let message = "x".repeat(128);
+    while !script.actions().iter().any(|action| action == "1 ends") {
+        script.send(&message);
+        script.session.handle_receiver_ready(script.now, A);
+        chunks += 1;
+    }
+    assert_eq!(chunks, 31);
+}
+
+#[test]
+fn a_response_one_octet_below_the_limit_goes_on_and_at_the_limit_ends() {
+    for (size, ends) in [(4096 - "o\n".len() - "a[\"\"]\n".len() - 1, false), (4096 - 2 - 6, true)] {
+        let mut script = Script::new();
+        script.attach(A, ReceiverKind::XhrStreaming);
+        script.send(&"x".repeat(size));
+        assert_eq!(script.actions().contains(&"1 ends".to_owned()), ends, "{size}");
+    }
+}
+
+#[test]
+fn messages_beyond_the_response_limit_wait_for_the_next_receiver() {
+    // sockjs-protocol EventSource test_response_limit
+    let mut script = Script::streaming();
+    script.send(&"x".repeat(4096));
+    assert_eq!(script.actions().last().map(String::as_str), Some("1 ends"));
+    script.send("m2");
+    script.attach(B, ReceiverKind::Xhr);
+    script.expect(&["2: a[\"m2\"]\\n", "2 ends"]);
+}
+
+#[test]
+fn messages_of_the_client_come_in_order() {
+    // sockjs-protocol test_ignoringServerId
+    let mut script = Script::polled();
+    script.payload(&["a", "b"]);
+    script.payload(&["c"]);
+    let incoming: Vec<_> = std::iter::from_fn(|| script.session.poll_incoming()).collect();
+    assert_eq!(incoming, ["a", "b", "c"]);
+    script.expect(&[]);
+}
+
+#[test]
+fn an_inbox_takes_what_fits_and_gives_the_rest_back() {
+    let mut script = Script::polled();
+    let overhead = size_of::<String>();
+    script.payload(&[&"x".repeat(400 - overhead)]);
+    let one_too_many = vec!["y".repeat(601 - overhead)];
+    let error = script.session.handle_payload(script.now, one_too_many.clone()).unwrap_err();
+    assert_eq!(error.to_string(), "1 messages do not fit the inbox");
+    assert_eq!(error.0, one_too_many);
+    script.payload(&[&"y".repeat(600 - overhead)]);
+    assert!(script.session.poll_incoming().is_some());
+    script.payload(&[&"z".repeat(400 - overhead)]);
+}
+
+#[test]
+fn a_payload_larger_than_the_inbox_fits_an_empty_one() {
+    let mut script = Script::polled();
+    script.payload(&[&"x".repeat(5000)]);
+    let error = script.session.handle_payload(script.now, vec![String::new()]);
+    assert_eq!(error, Err(InboxFull(vec![String::new()])));
+}
+
+#[test]
+fn a_client_that_only_sends_is_not_read_while_64_kib_of_answers_wait() {
+    let mut script = Script::polled();
+    script.payload(&["a", "b"]);
+    let answer = |size: usize| Image::from(Bytes::from(vec![b'x'; size]));
+    assert_eq!(script.session.send(script.now, answer(OUTBOX_BYTES - 1)), Ok(()));
+    assert_eq!(script.session.poll_incoming().as_deref(), Some("a"));
+    assert_eq!(script.session.send(script.now, answer(1)), Ok(()));
+    assert_eq!(script.session.poll_incoming(), None);
+    script.attach(B, ReceiverKind::Xhr);
+    assert_eq!(script.actions().last().map(String::as_str), Some("2 ends"));
+    assert_eq!(script.session.poll_incoming().as_deref(), Some("b"));
+}
+
+#[test]
+fn messages_before_the_first_receiver_or_after_the_end_are_dropped() {
+    let mut script = Script::new();
+    script.payload(&["a"]);
+    assert_eq!(script.session.poll_incoming(), None);
+    script.advance(5000);
+    script.expect(&["ended"]);
+    script.payload(&["b"]);
+    assert_eq!(script.session.poll_incoming(), None);
+}
+
+#[test]
+fn an_idle_session_is_small_and_keeps_no_buffers() {
+    assert!(size_of::<Session>() <= 352, "{} octets", size_of::<Session>());
+    let mut script = Script::streaming();
+    for _ in 0..30 {
+        script.send("message");
+        script.payload(&["message"]);
+    }
+    script.actions();
+    while script.session.poll_incoming().is_some() {}
+    let session = &script.session;
+    let capacities = (session.outbox.capacity(), session.inbox.capacity(), session.actions.capacity());
+    assert_eq!((capacities, session.outbox_bytes, session.inbox_bytes), ((0, 0, 0), 0, 0));
+}
+
+#[test]
+fn a_message_is_not_copied_on_its_way_to_a_response() {
+    let mut script = Script::streaming();
+    let message = Image { head: Bytes::from("\""), tail: Bytes::from([&[b'x'; 2000][..], b"\""].concat()) };
+    assert_eq!(script.session.send(script.now, message.clone()), Ok(()));
+    let Some(Action::Send { mut octets, .. }) = script.session.poll_action() else { panic!("nothing was sent") };
+    octets.advance("a[\"".len());
+    assert_eq!(octets.chunk().as_ptr(), message.tail.as_ptr());
+}
+
+#[test]
+fn delays_beyond_the_end_of_time_never_come() {
+    let settings = Settings { heartbeat: Duration::MAX, disconnect_delay: Duration::MAX, ..Settings::conformance() };
+    let start = Script::new().now;
+    let mut session = Session::new(&settings, start);
+    session.handle_attach(start, A, ReceiverKind::XhrStreaming);
+    assert_eq!(session.poll_timeout(), None);
+}
+
+/// A session and its artificial clock. Actions are compared as text: `1: octets` with CR and
+/// LF escaped, `1 ends`, `opened`, `interrupted`, `ended`.
+struct Script {
+    session: Session,
+    now: Instant,
+}
+
+impl Script {
+    fn new() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the artificial clock has to start somewhere")]
+        let now = Instant::now();
+        Self { session: Session::new(&Settings::conformance(), now), now }
+    }
+
+    /// Open, by a poll of A that is over.
+    fn polled() -> Self {
+        let mut script = Self::new();
+        script.attach(A, ReceiverKind::Xhr);
+        script.expect(&["1: o\\n", "1 ends", "opened"]);
+        script.session.handle_detach(script.now, A, false);
+        script
+    }
+
+    /// Open, with A streaming.
+    fn streaming() -> Self {
+        let mut script = Self::new();
+        script.attach(A, ReceiverKind::XhrStreaming);
+        let prelude = format!("1: {}\\n", "h".repeat(2048));
+        script.expect(&[&prelude, "1: o\\n", "opened"]);
+        script
+    }
+
+    fn attach(&mut self, receiver: ReceiverId, kind: ReceiverKind) {
+        self.session.handle_attach(self.now, receiver, kind);
+    }
+
+    fn send(&mut self, text: &str) {
+        assert_eq!(self.session.send(self.now, image(text)), Ok(()));
+    }
+
+    fn payload(&mut self, messages: &[&str]) {
+        let messages = messages.iter().map(|&message| message.to_owned()).collect();
+        assert_eq!(self.session.handle_payload(self.now, messages), Ok(()));
+    }
+
+    fn advance(&mut self, milliseconds: u64) {
+        self.now += Duration::from_millis(milliseconds);
+        self.session.handle_timeout(self.now);
+    }
+
+    fn actions(&mut self) -> Vec<String> {
+        let text = |action| match action {
+            Action::Send { receiver, mut octets } => {
+                let octets = octets.copy_to_bytes(octets.len());
+                format!("{}: {}", receiver.0, octets.escape_ascii()).replace("\\\"", "\"")
+            }
+            Action::EndReceiver { receiver } => format!("{} ends", receiver.0),
+            Action::Opened => "opened".into(),
+            Action::Interrupted => "interrupted".into(),
+            Action::Ended => "ended".into(),
+        };
+        std::iter::from_fn(|| self.session.poll_action()).map(text).collect()
+    }
+
+    fn expect(&mut self, expected: &[&str]) {
+        assert_eq!(self.actions(), expected);
+    }
+
+    fn sent_to(&mut self, expected: ReceiverId) -> Vec<u8> {
+        let mut sent = Vec::new();
+        while let Some(action) = self.session.poll_action() {
+            if let Action::Send { receiver, mut octets } = action {
+                assert_eq!(receiver, expected);
+                sent.extend_from_slice(&octets.copy_to_bytes(octets.len()));
+            }
+        }
+        sent
+    }
+}
+
+fn image(text: &str) -> Image {
+    SOCKJS_QUOTED.whole(text.as_bytes(), true)
+}

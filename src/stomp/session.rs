@@ -1,0 +1,379 @@
+//! One STOMP connection without socket, clock, task or random source.
+//!
+//! The driver hands in octets, deliveries, replies and the time, carries out what
+//! [`Session::poll_action`] gives until it gives nothing, and comes back at
+//! [`Session::poll_timeout`] at the latest.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use self::acks::Acks;
+use self::outbox::Outbox;
+use self::requests::{Request, Requests};
+use self::subscriptions::Subscriptions;
+use self::transactions::Transactions;
+use super::decode::Decoder;
+use super::encode::{Own, Writer, message_image};
+use super::frame::{Command, Frame};
+use super::heart_beat::{HeartBeat, Offer};
+use super::version::{SUPPORTED_VERSIONS, Version};
+use super::{Refusals, Settings};
+use crate::message::{Credentials, Delivery, Framing, Image, Principal};
+
+mod acks;
+mod action;
+mod connect;
+mod credentials;
+mod error;
+mod frames;
+mod outbox;
+mod requests;
+mod subscriptions;
+mod transactions;
+
+pub use action::{AckMode, Action, CloseReason, Refusal, Reply, Settlement, Subscription, Ticket, TransactionAction};
+pub use error::SessionError;
+
+/// The server's side of one connection.
+#[derive(Debug)]
+pub struct Session {
+    settings: Arc<Settings>,
+    framing: &'static dyn Framing,
+    id: Box<str>,
+    offered: Option<Box<Credentials>>,
+    phase: Phase,
+    version: Option<Version>,
+    principal: Principal,
+    decoder: Decoder,
+    heart_beat: HeartBeat,
+    /// The end of the wait for CONNECT, or for the peer's close after DISCONNECT.
+    deadline: Option<Instant>,
+    subscriptions: Subscriptions,
+    acks: Acks,
+    transactions: Transactions,
+    requests: Requests,
+    outbox: Outbox,
+    frames_in: u64,
+    unsendable: u64,
+}
+
+/// ```text
+/// AwaitConnect ── CONNECT ──► Authenticating ── Authenticated ──► Connected ── DISCONNECT ──► Disconnecting
+///      └──────────────────────────────┴── ERROR ──► Closed ◄── ERROR ──┴── disconnect timeout ────┘
+/// ```
+#[derive(Debug)]
+enum Phase {
+    AwaitConnect,
+    Authenticating(Box<Opening>),
+    Connected,
+    Disconnecting,
+    Closed,
+}
+
+/// What CONNECT said and CONNECTED needs.
+#[derive(Debug)]
+struct Opening {
+    version: Version,
+    offer: Offer,
+}
+
+impl Session {
+    /// A session before CONNECT. `id` is an unguessable text for the `session` header;
+    /// `offered` are credentials that came with the upgrade request.
+    pub fn new(
+        settings: Arc<Settings>,
+        framing: &'static dyn Framing,
+        id: Box<str>,
+        offered: Option<Credentials>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            decoder: Decoder::new(&settings.limits),
+            deadline: now.checked_add(settings.connect_timeout),
+            settings,
+            framing,
+            id,
+            offered: offered.map(Box::new),
+            phase: Phase::AwaitConnect,
+            version: None,
+            principal: Principal::Anonymous,
+            heart_beat: HeartBeat::off(now),
+            subscriptions: Subscriptions::default(),
+            acks: Acks::default(),
+            transactions: Transactions::default(),
+            requests: Requests::default(),
+            outbox: Outbox::default(),
+            frames_in: 0,
+            unsendable: 0,
+        }
+    }
+
+    /// Takes octets: one message of the transport, or any cut of a stream.
+    ///
+    /// While [`Session::wants_read`] is false they wait, uncopied, up to one frame of the
+    /// largest size; beyond that the session fails.
+    pub fn handle_bytes(&mut self, now: Instant, octets: Bytes) {
+        if octets.is_empty() || matches!(self.phase, Phase::Disconnecting | Phase::Closed) {
+            return;
+        }
+        self.heart_beat.on_heard(now);
+        let max = self.settings.limits.head_bytes.saturating_add(self.settings.limits.body_bytes);
+        let waiting = self.decoder.waiting_bytes();
+        if !self.wants_read() && waiting > max {
+            let size = waiting.saturating_add(octets.len());
+            self.end(SessionError::TooMuchWaiting { size, max }, None);
+            return;
+        }
+        self.decoder.push(octets);
+        self.advance(now);
+    }
+
+    /// Takes a message for one of the session's subscriptions; for one that ended it is
+    /// ignored, since the delivery may have been on its way.
+    pub fn handle_delivery(&mut self, now: Instant, delivery: Delivery) {
+        let (Phase::Connected, Some(version)) = (&self.phase, self.version) else { return };
+        let Delivery { subscription, message, retained, dropped } = delivery;
+        let Some(entry) = self.subscriptions.find(subscription) else { return };
+        if !self.framing.carries_binary() && !message.is_text() {
+            self.unsendable += 1;
+            return;
+        }
+        let mut own = Own { subscription: &entry.name, ack: None, retained, dropped };
+        if entry.ack != AckMode::Auto {
+            match self.acks.add(subscription, message.id, self.settings.limits.unacked) {
+                // STOMP 1.2 "MESSAGE": the ack header is there where the mode asks.
+                Ok(ack) => own.ack = (version == Version::V1_2).then_some(ack),
+                Err(error) => return self.handle_error(now, error),
+            }
+        }
+        self.outbox.push(Action::Transmit(message_image(&message, self.framing, version, own)));
+    }
+
+    /// Takes the answer to a ticket; one that is not open is ignored.
+    pub fn handle_reply(&mut self, now: Instant, ticket: Ticket, reply: Reply) {
+        self.requests.handle_reply(ticket, reply);
+        self.advance(now);
+    }
+
+    /// Does what is due: to be called at [`Session::poll_timeout`], or at any other time.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        match self.phase {
+            Phase::AwaitConnect if is_due(self.deadline) => {
+                let waited = self.settings.connect_timeout;
+                return self.end(SessionError::NoConnect { waited }, None);
+            }
+            Phase::Disconnecting if is_due(self.deadline) => return self.close(CloseReason::Disconnect),
+            Phase::Connected if is_due(self.heart_beat.silent_at()) => {
+                let (_, promised) = self.heart_beat.agreed();
+                let silent = self.heart_beat.silence(now);
+                return self.end(SessionError::Silent { silent, promised }, None);
+            }
+            Phase::Connected | Phase::Disconnecting => {}
+            Phase::AwaitConnect | Phase::Authenticating(_) | Phase::Closed => return,
+        }
+        if is_due(self.heart_beat.send_at()) {
+            self.heart_beat.on_sent(now);
+            self.transmit(b"\n");
+        }
+    }
+
+    /// Notes that the driver put octets on the socket: the outgoing heart-beat starts anew.
+    pub fn handle_transmitted(&mut self, now: Instant) {
+        self.heart_beat.on_sent(now);
+    }
+
+    /// Ends the session with ERROR: for what the driver knows, as a slow consumer or a shutdown.
+    pub fn handle_error(&mut self, _now: Instant, error: SessionError) {
+        if !matches!(self.phase, Phase::Closed) {
+            self.end(error, None);
+        }
+    }
+
+    /// What to do next.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.outbox.poll()
+    }
+
+    /// The octets to transmit next, unless something else is to be done before.
+    pub fn poll_transmit(&mut self) -> Option<Image> {
+        self.outbox.poll_transmit()
+    }
+
+    /// When [`Session::handle_timeout`] has something to do at the latest.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let beats = [self.heart_beat.send_at(), self.heart_beat.silent_at()];
+        match self.phase {
+            Phase::AwaitConnect => self.deadline,
+            Phase::Connected => beats.into_iter().flatten().min(),
+            Phase::Disconnecting => [self.deadline, beats[0]].into_iter().flatten().min(),
+            Phase::Authenticating(_) | Phase::Closed => None,
+        }
+    }
+
+    /// Whether the driver should read. False while authentication is open, while too many
+    /// tickets are, and after [`Action::Close`]; true between DISCONNECT and the close, so
+    /// that the driver sees the peer go (what still comes is ignored).
+    pub fn wants_read(&self) -> bool {
+        match self.phase {
+            Phase::AwaitConnect | Phase::Connected => self.requests.len() < self.settings.limits.open_tickets.max(1),
+            Phase::Disconnecting => true,
+            Phase::Authenticating(_) | Phase::Closed => false,
+        }
+    }
+
+    /// Who the client is; [`Principal::Anonymous`] before CONNECTED.
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The version agreed on; `None` before CONNECTED.
+    pub fn version(&self) -> Option<Version> {
+        self.version
+    }
+
+    /// Whether CONNECTED has left and neither DISCONNECT nor ERROR came after it.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.phase, Phase::Connected)
+    }
+
+    /// Whether [`Action::Close`] was given or waits to be.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    /// Frames taken from the client.
+    pub fn frames_in(&self) -> u64 {
+        self.frames_in
+    }
+
+    /// Messages not sent because they are not text and the transport carries only that.
+    pub fn unsendable(&self) -> u64 {
+        self.unsendable
+    }
+
+    /// Open subscriptions.
+    pub fn subscriptions(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    /// Messages that wait for ACK or NACK.
+    pub fn unacked(&self) -> usize {
+        self.acks.len()
+    }
+
+    /// Answers what is answered, then takes frames as long as they may be taken.
+    fn advance(&mut self, now: Instant) {
+        loop {
+            while let Some((request, reply)) = self.requests.poll() {
+                self.on_answered(now, request, reply);
+            }
+            if !self.wants_read() || matches!(self.phase, Phase::Disconnecting) {
+                break;
+            }
+            match self.decoder.next() {
+                Ok(Some(frame)) => self.on_frame(frame),
+                Ok(None) => break,
+                Err(error) => self.end(error.into(), None),
+            }
+        }
+        self.heart_beat.on_reading(now, self.wants_read());
+    }
+
+    fn on_answered(&mut self, now: Instant, request: Request, reply: Reply) {
+        match (request.command, reply) {
+            (Command::Connect, reply) => self.on_authenticated(now, reply),
+            (_, Reply::Refused(refusal)) => self.on_refused(request, refusal),
+            (command, Reply::Done | Reply::Authenticated { .. }) => {
+                if let Some(receipt) = &request.receipt {
+                    self.transmit_receipt(receipt);
+                }
+                if command == Command::Disconnect {
+                    self.deadline = now.checked_add(self.settings.disconnect_timeout);
+                }
+            }
+        }
+    }
+
+    fn on_refused(&mut self, request: Request, refusal: Refusal) {
+        let Request { command, receipt, subscription, .. } = request;
+        let is_soft = self.settings.refusals == Refusals::Soft && matches!(refusal.status, 403 | 404);
+        let Some(subscription) = subscription.filter(|_| is_soft) else {
+            return self.end(SessionError::Refused { command, refusal }, receipt.as_deref());
+        };
+        // The client may have ended it before the answer came.
+        if let Some(entry) = self.subscriptions.remove(subscription) {
+            self.acks.forget(subscription);
+            let id = format!("{REFUSED}{}", subscription.0);
+            let mut writer = Writer::new(Command::Message, self.version);
+            if !entry.name.is_empty() {
+                writer.header("subscription", &entry.name);
+            }
+            if entry.ack != AckMode::Auto && self.version == Some(Version::V1_2) {
+                writer.header("ack", &id);
+            }
+            writer.header("message-id", &id);
+            writer.header("destination", entry.destination.as_str());
+            writer.header("status", &refusal.status.to_string());
+            writer.header("content-type", "text/plain");
+            writer.header("content-length", &refusal.reason.len().to_string());
+            self.transmit(&writer.finish(refusal.reason.as_bytes()));
+        }
+        if let Some(receipt) = &receipt {
+            self.transmit_receipt(receipt);
+        }
+    }
+
+    // STOMP 1.2 "ERROR": the server must close the connection after it.
+    fn end(&mut self, error: SessionError, receipt: Option<&str>) {
+        let mut writer = Writer::new(Command::Error, self.version);
+        writer.header("message", error.summary());
+        if matches!(error, SessionError::NoCommonVersion { .. }) {
+            writer.header("version", SUPPORTED_VERSIONS);
+        }
+        if let Some(receipt) = receipt {
+            writer.header("receipt-id", receipt);
+        }
+        let body = error.to_string();
+        writer.header("content-type", "text/plain");
+        writer.header("content-length", &body.len().to_string());
+        self.transmit(&writer.finish(body.as_bytes()));
+        self.close(error.close_reason());
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        self.outbox.push(Action::Close(reason));
+        self.phase = Phase::Closed;
+        self.decoder.clear();
+        self.offered = None;
+        self.subscriptions.clear();
+        self.acks.clear();
+        self.transactions.clear();
+        self.requests.clear();
+    }
+
+    fn transmit_receipt(&mut self, receipt: &str) {
+        let mut writer = Writer::new(Command::Receipt, self.version);
+        writer.header("receipt-id", receipt);
+        self.transmit(&writer.finish(b""));
+    }
+
+    fn transmit(&mut self, octets: &[u8]) {
+        self.outbox.push(Action::Transmit(self.framing.whole(octets, true)));
+    }
+}
+
+/// Begins the `message-id` of a MESSAGE that tells of a refused SUBSCRIBE.
+const REFUSED: &str = "refused-";
+
+/// Takes a header's value out of a frame.
+fn take_header(frame: &mut Frame, name: &str) -> Option<Box<str>> {
+    let at = frame.headers.iter().position(|(n, _)| &**n == name)?;
+    Some(mem::take(&mut frame.headers[at].1))
+}
+
+#[cfg(test)]
+mod tests;

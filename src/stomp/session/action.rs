@@ -1,0 +1,195 @@
+//! What a session asks of its driver, and what the driver answers.
+
+use std::fmt;
+
+use crate::message::{
+    Credentials, Destination, Header, Image, MessageId, Overflow, Principal, Publication, SubscriptionId,
+};
+
+/// Names an action that awaits a [`Reply`]; never used twice in a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// What the driver has to do, in the order it is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Puts octets on the socket; they are wrapped already.
+    Transmit(Image),
+    /// Finds out who the client is. Answered by [`Reply::Authenticated`] or a refusal.
+    Authenticate {
+        /// To be answered with.
+        ticket: Ticket,
+        /// What the client gave, in CONNECT or with the upgrade request.
+        credentials: Option<Credentials>,
+        /// The virtual host of CONNECT.
+        host: Option<Box<str>>,
+    },
+    /// Publishes.
+    Publish {
+        /// To be answered with.
+        ticket: Ticket,
+        /// What.
+        publication: Publication,
+    },
+    /// Opens a subscription.
+    Subscribe {
+        /// To be answered with.
+        ticket: Ticket,
+        /// What.
+        subscription: Box<Subscription>,
+    },
+    /// Ends a subscription; no answer.
+    Unsubscribe {
+        /// Which.
+        subscription: SubscriptionId,
+    },
+    /// Tells what became of deliveries.
+    Settle {
+        /// To be answered with.
+        ticket: Ticket,
+        /// In the order of their delivery.
+        settlements: Vec<Settlement>,
+    },
+    /// Carries out a transaction: all or nothing, in order.
+    Commit {
+        /// To be answered with.
+        ticket: Ticket,
+        /// In the order of the frames.
+        actions: Vec<TransactionAction>,
+    },
+    /// Ends the connection once all is flushed; nothing comes after it.
+    Close(CloseReason),
+}
+
+/// A subscription as the client asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// Its number in the session.
+    pub id: SubscriptionId,
+    /// The client's own name for it; empty where 1.0 gave none.
+    pub name: Box<str>,
+    /// What to receive; the text may be a pattern.
+    pub destination: Destination,
+    /// How messages are acknowledged.
+    pub ack: AckMode,
+    /// What happens when the session's mailbox is full.
+    pub overflow: Overflow,
+    /// The condition on messages, unparsed.
+    pub selector: Option<String>,
+    /// How many messages may wait for ACK at once, at least 1; `None`: the broker's default.
+    pub prefetch_count: Option<u32>,
+    /// Credentials that came with the SUBSCRIBE itself.
+    pub credentials: Option<Credentials>,
+    /// The SUBSCRIBE's other headers, without those above.
+    pub headers: Vec<Header>,
+}
+
+/// How messages of a subscription are acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum AckMode {
+    /// Not at all.
+    #[default]
+    Auto,
+    /// An ACK covers all messages of the subscription up to the one it names.
+    Client,
+    /// An ACK covers the one it names.
+    ClientIndividual,
+}
+
+/// What became of one delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settlement {
+    /// Of which subscription.
+    pub subscription: SubscriptionId,
+    /// Which message.
+    pub message: MessageId,
+    /// ACK or NACK.
+    pub accepted: bool,
+    /// Whether a NACK puts the message back; otherwise it is a dead letter.
+    pub requeue: bool,
+}
+
+/// A part of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TransactionAction {
+    /// A SEND.
+    Publish(Publication),
+    /// An ACK or NACK.
+    Settle(Vec<Settlement>),
+}
+
+/// The driver's answer to a [`Ticket`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// It is done, and as durable as the destination promises.
+    Done,
+    /// The answer to [`Action::Authenticate`].
+    Authenticated {
+        /// Who the client is.
+        principal: Principal,
+    },
+    /// It is not done, and nothing of it is.
+    Refused(Refusal),
+}
+
+/// Why a request was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// As HTTP would say it: 400, 403, 404, 413, 503 …
+    pub status: u16,
+    /// What was wrong and what is allowed, for the client to read.
+    pub reason: String,
+}
+
+impl Refusal {
+    /// A refusal with that status and reason.
+    pub fn new(status: u16, reason: impl Into<String>) -> Self {
+        Self { status, reason: reason.into() }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+/// Why a session ends, as far as close codes tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// DISCONNECT: all is said.
+    Disconnect,
+    /// The peer broke the protocol.
+    ProtocolError,
+    /// The peer may not do what it wanted, or is too slow.
+    PolicyViolation,
+    /// The server failed.
+    InternalError,
+    /// The server cannot do it now, or is shutting down.
+    TryAgainLater,
+}
+
+impl CloseReason {
+    /// The status code of the WebSocket close frame.
+    pub fn websocket_code(self) -> u16 {
+        match self {
+            Self::Disconnect => 1000,
+            Self::ProtocolError => 1002,
+            Self::PolicyViolation => 1008,
+            Self::InternalError => 1011,
+            Self::TryAgainLater => 1013,
+        }
+    }
+
+    /// The code and the reason of SockJS's `c[code,"reason"]`. `3000 "Go away!"` is what its
+    /// clients know as the server's own wish; the others keep their WebSocket code.
+    pub fn sockjs_close(self) -> (u16, &'static str) {
+        match self {
+            Self::Disconnect => (3000, "Go away!"),
+            Self::ProtocolError => (1002, "Protocol error"),
+            Self::PolicyViolation => (1008, "Policy violation"),
+            Self::InternalError => (1011, "Internal error"),
+            Self::TryAgainLater => (1013, "Try again later"),
+        }
+    }
+}
