@@ -5,6 +5,8 @@ import { Ring } from './ring.js';
 
 /** One sample a second: five minutes. */
 const CAPACITY = 300;
+/** A snapshot that was asked for may come just before that of the second: one point, not a step. */
+const GAP_SECONDS = 0.5;
 /** A young chart is not stretched beyond this. */
 const LEAST_SECONDS = 30;
 
@@ -26,7 +28,7 @@ export class TimeChart {
     this.plot = plot;
     this.series = series;
     this.format = format;
-    this.#ring = new Ring(series.length + 1, CAPACITY);
+    this.#ring = new Ring(series.length + 1, CAPACITY, GAP_SECONDS);
     legend.replaceChildren(...series.map((one) => this.#legendItem(one)));
     this.chart = new uPlot(this.#options(), this.#ring.columns, plot);
     new ResizeObserver(() => this.chart.setSize(sizeOf(plot))).observe(plot);

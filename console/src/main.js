@@ -1,4 +1,6 @@
+import './theme.css';
 import './style.css';
+import './forms.css';
 import { Link, TRANSPORTS } from './link.js';
 import { Overview } from './overview.js';
 import { StompConsole } from './stomp-console.js';

@@ -13,9 +13,8 @@ export function installTheme(button, onChange) {
   const apply = () => {
     if (chosen === null) delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = chosen;
-    const other = dark() ? 'light' : 'dark';
-    button.textContent = other === 'dark' ? 'Dark' : 'Light';
-    button.setAttribute('aria-label', `Switch to ${other} colours`);
+    button.textContent = dark() ? 'Light' : 'Dark';
+    button.setAttribute('aria-label', `${button.textContent} colours`);
     onChange();
   };
   button.addEventListener('click', () => {

@@ -19,11 +19,17 @@ test('line that is no header is named', () => {
 });
 
 test('ring keeps the newest samples at its capacity', () => {
-  const ring = new Ring(2, 3);
+  const ring = new Ring(2, 3, 1);
   for (let time = 1; time <= 3; time++) ring.push([time, time * 10]);
   assert.deepEqual(ring.columns, [[1, 2, 3], [10, 20, 30]]);
   ring.push([4, 40]);
   assert.deepEqual(ring.columns, [[2, 3, 4], [20, 30, 40]]);
+});
+
+test('sample that comes too soon takes the place of the one before', () => {
+  const ring = new Ring(2, 3, 0.5);
+  for (const sample of [[1, 10], [1.4, 14], [1.9, 19]]) ring.push(sample);
+  assert.deepEqual(ring.columns, [[1.4, 1.9], [14, 19]]);
 });
 
 test('numbers are written with their units', () => {

@@ -168,6 +168,16 @@ describe('without the demo', () => {
     assert.ok((await page.getByTestId('server-error').innerText()).length > 10);
   });
 
+  test('a refused subscription is shown, and the connection lives', async (t) => {
+    const page = await openPage(t, browser, server.url);
+    await textThat(page, 'connection-state', (text) => text === 'connected');
+    await subscribe(page, '/nowhere');
+    await page.getByTestId('server-error').waitFor();
+    assert.match(await page.getByTestId('server-error').innerText(), /Subscription to \/nowhere refused/);
+    assert.equal(await page.getByTestId('subscriptions').locator('li').count(), 0);
+    assert.equal(await page.getByTestId('connection-state').innerText(), 'connected');
+  });
+
   test('a header line that is none is refused by the page', async (t) => {
     const page = await openPage(t, browser, server.url);
     await textThat(page, 'connection-state', (text) => text === 'connected');
