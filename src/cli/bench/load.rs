@@ -273,10 +273,6 @@ impl Arrivals {
     fn new() -> Result<Rc<Self>, CreationError> {
         // Within a hundredth, up to any time.
         let latency_us = Histogram::<u64>::new(2)?;
-        // One microsecond to a minute, within a hundredth.
-        let mut latency_us = Histogram::new(2)
-            .unwrap_or_else(|_| Histogram::new_from(&Histogram::<u64>::new(1).unwrap_or_else(|_| unreachable!())));
-        latency_us.auto(true);
         let state = State { deliveries: 0, duplicated: 0, reordered: 0, latency_us, wanted: u64::MAX };
         Ok(Rc::new(Self { begin: clock::now(), state: RefCell::new(state), more: Notify::new() }))
     }
