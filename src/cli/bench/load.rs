@@ -57,6 +57,7 @@ pub(super) async fn fanout(args: &LoadArgs, topics: usize, stalled: usize) -> Re
         lost: expected.saturating_sub(deliveries),
         duplicated: arrivals.duplicated,
         reordered: arrivals.reordered,
+        lost_subscribers: arrivals.lost_subscribers,
         broker: broker(args, before, empty, took, deliveries),
         client_cores: cores(own, took),
     };
@@ -105,6 +106,7 @@ fn quiet(scenario: &'static str, args: &LoadArgs, took: Duration, broker: Option
         lost: 0,
         duplicated: 0,
         reordered: 0,
+        lost_subscribers: 0,
         broker,
         client_cores,
     }
@@ -265,6 +267,7 @@ struct State {
     deliveries: u64,
     duplicated: u64,
     reordered: u64,
+    lost_subscribers: u64,
     latency_us: Histogram<u64>,
     wanted: u64,
 }
@@ -273,7 +276,8 @@ impl Arrivals {
     fn new() -> Result<Rc<Self>, CreationError> {
         // Within a hundredth, up to any time.
         let latency_us = Histogram::<u64>::new(2)?;
-        let state = State { deliveries: 0, duplicated: 0, reordered: 0, latency_us, wanted: u64::MAX };
+        let state =
+            State { deliveries: 0, duplicated: 0, reordered: 0, lost_subscribers: 0, latency_us, wanted: u64::MAX };
         Ok(Rc::new(Self { begin: clock::now(), state: RefCell::new(state), more: Notify::new() }))
     }
 
@@ -286,6 +290,15 @@ impl Arrivals {
         };
         // What has not come by then is told as lost.
         let _ = timeout(patience, arrived).await;
+    }
+
+    fn on_lost_subscriber(&self, error: &io::Error) {
+        let mut state = self.state.borrow_mut();
+        // The first tells why; a broker that goes down would fill the screen.
+        if state.lost_subscribers == 0 {
+            progress(&format!("a subscriber was lost: {error}\n"));
+        }
+        state.lost_subscribers += 1;
     }
 
     fn note(&self, last: &mut Option<u64>, number: u64, intended_us: u64) {
@@ -313,10 +326,7 @@ async fn receive(mut client: Client, arrivals: Rc<Arrivals>) {
                     arrivals.note(&mut last, number, intended_us);
                 }
             }
-            Err(error) => {
-                progress(&format!("a subscriber was lost: {error}\n"));
-                return;
-            }
+            Err(error) => return arrivals.on_lost_subscriber(&error),
         }
     }
 }

@@ -21,6 +21,7 @@ pub(super) struct Report {
     pub(super) lost: u64,
     pub(super) duplicated: u64,
     pub(super) reordered: u64,
+    pub(super) lost_subscribers: u64,
     pub(super) broker: Option<Broker>,
     /// Of this generator itself: where it is near 1, it is the limit, not the broker.
     pub(super) client_cores: f64,
@@ -86,6 +87,7 @@ impl Report {
             ("deliveries/s", format!("{:.0}", self.deliveries_per_second)),
             ("MB/s", format!("{:.1}", self.megabytes_per_second)),
             ("lost, duplicated, reordered", format!("{}, {}, {}", self.lost, self.duplicated, self.reordered)),
+            ("lost subscribers", self.lost_subscribers.to_string()),
         ];
         if let Some(Latency { p50, p95, p99, max }) = &self.latency_ms {
             rows.push(("latency p50, p95, p99, max", format!("{p50:.2}, {p95:.2}, {p99:.2}, {max:.2} ms")));
