@@ -1,4 +1,67 @@
 //! stompbox: a STOMP message broker that browsers can talk to, in one binary.
+//!
+//! The `README.md` says how to run and use it; this says how it is built.
+//!
+//! # Layout
+//!
+//! Folders by protocol. What stands higher in this table knows nothing of what stands lower.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`message`] | the nouns of every layer: destination, message, delivery, principal |
+//! | [`stomp`] | the STOMP wire format, and a session of it |
+//! | [`sockjs`] | SockJS frames, payloads, routes, and a session of it; [`sockjs::service`] joins them to HTTP |
+//! | [`broker`] | who wants what and who may do what; the bounded places where messages wait |
+//! | [`net`] | sockets and tasks: shards, WebSocket, the task that drives a session |
+//! | [`feeds`] | what publishes by itself: event metrics, their demo, scheduled broadcasts |
+//! | [`config`] | settings: read, checked, with their units in types |
+//! | [`http`] | the REST API, the page, and where SockJS is mounted; the only folder that names warp |
+//! | [`app`] | the whole program, from checked settings to a clean exit |
+//! | [`cli`] | the commands |
+//!
+//! One exception: [`sockjs::service`] is on the level of [`net`], whose transports it uses.
+//!
+//! # Sessions without sockets
+//!
+//! [`stomp::Session`] and [`sockjs::Session`] have no socket, no clock, no task and no source of
+//! randomness. What happened goes in with the time (`handle_bytes`, `handle_reply`,
+//! `handle_timeout`); what is to be done comes out (`poll_action`, `poll_timeout`). Whoever drives
+//! one does the rest: [`net::connection`] on a server, a script of inputs and expected actions in
+//! a test.
+//!
+//! # Shards
+//!
+//! One thread for each core, each with a single-threaded runtime, its own listening socket on the
+//! same address, its own connections and its own table of subscriptions. Nothing of a connection
+//! is touched by another thread, so fan-out takes no lock. Shards share the [`broker::Broker`]:
+//! which shard has interest in which destination, the retained values, and an inbox for each shard.
+//!
+//! # The way of one message
+//!
+//! 1. [`net::websocket`] makes one message of a client's octets (or [`sockjs::service`] of a
+//!    request), and [`net::connection`] hands it to the session.
+//! 2. [`stomp::Decoder`] makes a [`stomp::Frame`] of it; [`stomp::Session`] checks it and answers
+//!    with [`stomp::Action::Publish`].
+//! 3. [`broker::Broker::send`] checks the permission and the headers, numbers the message, keeps it
+//!    if it is to be retained, and asks [`broker::interest`] which shards have a subscriber.
+//! 4. Each of these shards gets the message, shared and not copied, into its [`broker::inbox`].
+//!    A full inbox makes the publisher wait, which is then not read.
+//! 5. The shard's [`net::fanout`] takes a batch, finds its subscribers with [`broker::router`] and
+//!    puts a delivery into the [`broker::mailbox`] of each, where the subscription's
+//!    [`message::Overflow`] decides what happens if it is full.
+//! 6. The finished MESSAGE frame, framing included, comes from the message's own
+//!    [`message::ImageCache`], built by the first session that needs it. All that waits for one
+//!    socket leaves in one vectored write; where the socket is not ready, the connection's task
+//!    goes on when it is.
+//! 7. The publisher's session hears that it is done, and only then its RECEIPT leaves.
+//!
+//! # Bounds
+//!
+//! Octets of a peer wait only in counted places, each with a limit: the decoder
+//! ([`stomp::Limits`]), transactions and unacknowledged messages (the same), open requests to
+//! the broker, the SockJS inbox ([`sockjs::Settings`]), a shard's inbox
+//! ([`broker::inbox::Limits`]), a session's mailbox ([`broker::mailbox::Limits`]), the retained
+//! values ([`broker::topic::RetainedLimits`]), and the kernel's send buffer.
 
 pub mod app;
 pub mod broker;

@@ -1,0 +1,104 @@
+//! The README's tables of settings and limits name what `fixtures/stompbox.toml` names, with
+//! the same defaults. That the file has every setting at its default is `config`'s own test.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+const README: &str = include_str!("../README.md");
+const SAMPLE: &str = include_str!("../fixtures/stompbox.toml");
+
+#[test]
+fn the_settings_table_names_every_key_with_its_default_and_no_other() {
+    let sample = sample();
+    let table = table("### Settings");
+    let in_table: BTreeSet<&str> = table.iter().map(|row| row.key.as_str()).collect();
+    let in_sample: BTreeSet<&str> = sample.keys().map(String::as_str).collect();
+    assert_eq!(in_table.difference(&in_sample).collect::<Vec<_>>(), [&""; 0], "in the README alone");
+    assert_eq!(in_sample.difference(&in_table).collect::<Vec<_>>(), [&""; 0], "in the file alone");
+    assert_eq!(in_table.len(), table.len(), "a key stands twice");
+    for row in table {
+        if let Default::Value(value) = &sample[&row.key] {
+            assert_eq!(&row.default, value, "{}", row.key);
+        }
+        assert!(!row.last.is_empty(), "{} has no meaning", row.key);
+    }
+}
+
+#[test]
+fn the_limits_table_names_every_limit_of_stomp_and_each_with_its_default() {
+    let sample = sample();
+    let table = table("## Limits and guarantees");
+    for row in &table {
+        assert_eq!(sample.get(&row.key), Some(&Default::Value(row.default.clone())), "{}", row.key);
+        assert!(!row.last.is_empty(), "{}: nothing says what the client sees", row.key);
+    }
+    for limit in sample.keys().filter(|key| key.starts_with("stomp.limits.") || key.starts_with("mailbox.")) {
+        assert!(table.iter().any(|row| row.key == *limit), "{limit} is not in the table of limits");
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Default {
+    /// As TOML writes it, or `(none)`.
+    Value(String),
+    /// That of a table's field, which the file tells in words.
+    OfField,
+}
+
+/// One row of a table whose cells are key, default and something more.
+struct Row {
+    key: String,
+    default: String,
+    last: String,
+}
+
+/// The rows below that heading that begin with a key, up to the next heading.
+fn table(heading: &str) -> Vec<Row> {
+    let mut below = README.lines().skip_while(|line| *line != heading);
+    assert!(below.next().is_some(), "the README has no {heading:?}");
+    let rows: Vec<Row> = below.take_while(|line| !line.starts_with('#')).filter_map(row).collect();
+    assert!(!rows.is_empty(), "no table below {heading:?}");
+    rows
+}
+
+fn row(line: &str) -> Option<Row> {
+    let cells: Vec<&str> = line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ").collect();
+    let [key, default, last] = cells[..] else { return None };
+    let key = key.strip_prefix('`')?.strip_suffix('`')?;
+    Some(Row { key: key.into(), default: default.trim_matches('`').into(), last: last.into() })
+}
+
+/// Every key of the sample file with its default: those that are set, those that stand as
+/// comments because they have none, and the fields of lists of tables as `LIST[].FIELD`.
+fn sample() -> BTreeMap<String, Default> {
+    let mut keys = BTreeMap::new();
+    let mut section = String::new();
+    let mut fields: Vec<&str> = Vec::new();
+    let add_list = |keys: &mut BTreeMap<_, _>, list: &str, fields: &mut Vec<&str>| {
+        keys.extend(fields.drain(..).map(|field| (format!("{list}[].{field}"), Default::OfField)));
+    };
+    for line in SAMPLE.lines() {
+        if let Some(list) = line.strip_prefix("# [[").and_then(|rest| rest.strip_suffix("]]")) {
+            keys.insert(list.to_owned(), Default::Value("[]".into()));
+            add_list(&mut keys, list, &mut fields);
+            // What follows is an example of its fields.
+            section = String::new();
+        } else if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = format!("{name}.");
+        } else if let Some((field, _)) = line.strip_prefix("#   ").and_then(|rest| rest.split_once(": ")) {
+            fields.push(field);
+        } else if let Some((name, value)) = line.split_once(" = ").filter(|_| !section.is_empty()) {
+            let key = |name: &str| format!("{section}{name}");
+            match name.strip_prefix("# ") {
+                None => {
+                    keys.insert(key(name), Default::Value(value.into()));
+                    add_list(&mut keys, &key(name), &mut fields);
+                }
+                Some(name) if !name.contains(' ') => {
+                    keys.entry(key(name)).or_insert(Default::Value("(none)".into()));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    keys
+}
