@@ -17,7 +17,7 @@
 //! | [`config`] | settings: read, checked, with their units in types |
 //! | [`http`] | the REST API, the page, and where SockJS is mounted; the only folder that names warp |
 //! | [`app`] | the whole program, from checked settings to a clean exit |
-//! | [`cli`] | the commands |
+//! | [`cli`] | the commands, the load generator among them |
 //!
 //! One exception: [`sockjs::service`] is on the level of [`net`], whose transports it uses.
 //!
