@@ -6,11 +6,11 @@ use http::{HeaderMap, header};
 
 use crate::message::Credentials;
 
-/// The credentials of a request: `Authorization: Bearer …` or `Basic …`, else the query's
-/// `access_token` or `token`. Those of another scheme, or broken ones, are none.
+/// The credentials of a request: `Authorization: Bearer …` or `Basic …`, else `access_token` or
+/// `token` of its query, else of its cookies. Those of another scheme, or broken ones, are none.
 pub fn credentials(headers: &HeaderMap, query: &str) -> Option<Credentials> {
     let of_header = headers.get(header::AUTHORIZATION).and_then(|value| of_authorization(value.to_str().ok()?));
-    of_header.or_else(|| of_query(query))
+    of_header.or_else(|| of_query(query)).or_else(|| of_cookies(headers))
 }
 
 fn of_authorization(value: &str) -> Option<Credentials> {
@@ -28,9 +28,19 @@ fn of_authorization(value: &str) -> Option<Credentials> {
 
 fn of_query(query: &str) -> Option<Credentials> {
     let mut pairs = form_urlencoded::parse(query.as_bytes());
-    let (_, token) = pairs.find(|(name, _)| name == "access_token" || name == "token")?;
+    let (_, token) = pairs.find(|(name, _)| TOKEN_NAMES.contains(&name.as_ref()))?;
     Some(Credentials::Token(token.into_owned()))
 }
+
+fn of_cookies(headers: &HeaderMap) -> Option<Credentials> {
+    let values = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let (_, token) = pairs.find(|(name, _)| TOKEN_NAMES.contains(name))?;
+    Some(Credentials::Token(token.trim_matches('"').into()))
+}
+
+/// What a token is called where it has no header of its own.
+const TOKEN_NAMES: [&str; 2] = ["access_token", "token"];
 
 #[cfg(test)]
 mod tests {
@@ -49,6 +59,14 @@ mod tests {
         assert_eq!(of("Basic !", ""), None);
         assert_eq!(of("Digest x", ""), None);
         assert_eq!(of("", ""), None);
+    }
+
+    #[test]
+    fn a_cookie_counts_where_nothing_else_is_said() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::COOKIE, HeaderValue::from_static("a=1; access_token=\"t\""));
+        assert_eq!(credentials(&headers, ""), Some(Credentials::Token("t".into())));
+        assert_eq!(credentials(&headers, "token=q"), Some(Credentials::Token("q".into())));
     }
 
     fn of(authorization: &'static str, query: &str) -> Option<Credentials> {
