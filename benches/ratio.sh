@@ -44,8 +44,9 @@ idle() {
   load idle --target 127.0.0.1:18082 --pid $fresh --transport "$transport" --subscribers "$connections" | python3 -c '
 import json, sys
 run = json.load(sys.stdin)
-broker = run["broker"]
-print(f"| {sys.argv[1]} | {run["connections"]} | {broker["resident_kib_per_connection"]:.2f} | {broker["cores"] * 1e6 / run["connections"]:.2f} |")' "$transport"
+memory, connections = run["broker"]["resident_kib_per_connection"], run["connections"]
+cpu = run["broker"]["cores"] * 1e6 / connections
+print(f"| {sys.argv[1]} | {connections} | {memory:.2f} | {cpu:.2f} |")' "$transport"
   kill $fresh
   wait $fresh
 }
