@@ -89,7 +89,7 @@ impl App {
         let events =
             config.metrics.enabled.then(|| Arc::new(Events::new(config.metrics.events.clone(), metrics::moment())));
         let broker = new_broker(&config, events.as_ref());
-        let stop = CancellationToken::new();
+        let stop = Stop::default();
         let shards = start_shards(&config, &broker, events.as_ref(), listeners, &stop).map_err(AppError::Shard)?;
         let mut feeds = start_feeds(&config, is_demo, &broker, events);
         info!("listening on http://{address}");
@@ -98,17 +98,30 @@ impl App {
             () = any_finished(&shards) => true,
         };
         info!(timeout = ?config.server.drain_timeout, "shutting down");
-        stop.cancel();
+        stop.gently.cancel();
         feeds.abort_all();
-        let drained = tokio::time::timeout(config.server.drain_timeout, all_finished(&shards)).await;
-        if drained.is_err() {
-            warn!("some connections did not close within the drain time");
-            return Ok(());
+        match tokio::time::timeout(config.server.drain_timeout, all_finished(&shards)).await {
+            Ok(()) => info!("all connections are closed"),
+            Err(_) => {
+                warn!("some connections did not close within the drain time");
+                stop.at_once.cancel();
+                // A shard that does not even look up is left behind.
+                let _ = tokio::time::timeout(LOOK, all_finished(&shards)).await;
+            }
         }
-        let panicked = shards.into_iter().map(Shard::join).filter(|is_well| !is_well).count();
-        info!("all connections are closed");
-        if panicked == 0 && !broken { Ok(()) } else { Err(AppError::ShardPanicked) }
+        let finished = shards.into_iter().filter(Shard::is_finished);
+        let broke_down = finished.map(Shard::join).filter(|is_well| !is_well).count();
+        if broke_down == 0 && !broken { Ok(()) } else { Err(AppError::ShardPanicked) }
     }
+}
+
+/// How the shards are told to stop.
+#[derive(Clone, Default)]
+struct Stop {
+    /// Closing every connection properly.
+    gently: CancellationToken,
+    /// Dropping what is left.
+    at_once: CancellationToken,
 }
 
 fn explain(error: &io::Error) -> String {
@@ -140,7 +153,7 @@ fn start_shards(
     broker: &Broker,
     events: Option<&Arc<Events>>,
     listeners: Vec<TcpListener>,
-    stop: &CancellationToken,
+    stop: &Stop,
 ) -> io::Result<Vec<Shard>> {
     let websocket =
         websocket::Settings { max_message_bytes: config.sockjs.service.payload_bytes, ping: WEBSOCKET_PING };
@@ -180,19 +193,25 @@ async fn run_shard(
     listener: TcpListener,
     http: HttpSettings,
     site: Site,
-    stop: CancellationToken,
+    stop: Stop,
 ) -> io::Result<()> {
     let listener = shard::into_tokio(listener)?;
-    let messages = tokio::task::spawn_local(Rc::clone(&fanout).run());
-    let sessions = tokio::task::spawn_local(home.run(Rc::new(StompConnections(Rc::clone(&fanout)))));
-    let serving = tokio::task::spawn_local(serve(listener, http, stop.clone(), http::handler(site)));
-    stop.cancelled().await;
-    // Sessions first: what they say last goes out through responses that are still open.
-    fanout.drain().await;
-    let served = serving.await;
-    messages.abort();
-    sessions.abort();
-    served.map_err(io::Error::other)
+    let mut messages = tokio::task::spawn_local(Rc::clone(&fanout).run());
+    let mut sessions = tokio::task::spawn_local(home.run(Rc::new(StompConnections(Rc::clone(&fanout)))));
+    let mut serving = tokio::task::spawn_local(serve(listener, http, stop.gently.clone(), http::handler(site)));
+    let drained = async {
+        stop.gently.cancelled().await;
+        // Sessions first: what they say last goes out through responses that are still open.
+        fanout.drain().await;
+        (&mut serving).await
+    };
+    // A shard that lost one of its parts must not look as if it served.
+    tokio::select! {
+        served = drained => served.map_err(io::Error::other),
+        () = stop.at_once.cancelled() => Ok(()),
+        Err(error) = &mut messages => Err(io::Error::other(error)),
+        Err(error) = &mut sessions => Err(io::Error::other(error)),
+    }
 }
 
 /// Every connection of the SockJS service is a STOMP session of the shard.

@@ -30,7 +30,9 @@ fn serve(args: &ServeArgs) -> Result<(), Box<dyn Error>> {
     cli::log::start(&config.log)?;
     let app = App::bind(config, args.demo)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(app.run(cli::signal::stop()))?)
+    // From here on, before anyone is told that it listens, a signal ends it in good order.
+    let stop = runtime.block_on(async { cli::signal::stop() });
+    Ok(runtime.block_on(app.run(stop))?)
 }
 
 fn print(text: &str) -> Result<(), Box<dyn Error>> {

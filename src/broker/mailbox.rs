@@ -70,6 +70,12 @@ impl Mailbox {
         self.octets_bytes
     }
 
+    /// Whether one more delivery of that many octets keeps within the limits.
+    pub fn has_room(&self, size: usize, limits: &Limits) -> bool {
+        self.deliveries < limits.messages
+            && (self.deliveries == 0 || self.delivery_bytes.saturating_add(size) <= limits.bytes)
+    }
+
     /// Adds a control frame.
     pub fn push_octets(&mut self, image: Image) {
         self.octets_bytes += image.len();
@@ -84,9 +90,7 @@ impl Mailbox {
         if overflow == Overflow::Latest && blocked {
             dropped += self.replace_same_destination(&mut delivery);
         }
-        while self.deliveries >= limits.messages
-            || (self.deliveries > 0 && self.delivery_bytes.saturating_add(size) > limits.bytes)
-        {
+        while !self.has_room(size, limits) {
             if overflow == Overflow::Close {
                 return Pushed::Full;
             }

@@ -1,27 +1,32 @@
 //! The signals that stop the program.
 
-use std::future::pending;
+use std::future::{Future, pending};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info};
 
-/// Resolves at Ctrl-C or SIGTERM.
-pub async fn stop() {
-    tokio::select! {
-        () = one(SignalKind::interrupt(), "SIGINT") => {}
-        () = one(SignalKind::terminate(), "SIGTERM") => {}
+/// Listens from the call on, and resolves at Ctrl-C or SIGTERM; to be called within a runtime.
+pub fn stop() -> impl Future<Output = ()> {
+    let interrupt = listen(SignalKind::interrupt(), "SIGINT");
+    let terminate = listen(SignalKind::terminate(), "SIGTERM");
+    async {
+        tokio::select! {
+            () = one(interrupt, "SIGINT") => {}
+            () = one(terminate, "SIGTERM") => {}
+        }
     }
 }
 
-async fn one(kind: SignalKind, name: &'static str) {
-    match signal(kind) {
-        Ok(mut signal) => {
+fn listen(kind: SignalKind, name: &'static str) -> Option<Signal> {
+    signal(kind).inspect_err(|error| error!(signal = name, %error, "this signal cannot be listened for")).ok()
+}
+
+async fn one(signal: Option<Signal>, name: &'static str) {
+    match signal {
+        Some(mut signal) => {
             signal.recv().await;
             info!(signal = name, "asked to stop");
         }
-        Err(error) => {
-            error!(signal = name, %error, "this signal cannot be listened for");
-            pending().await
-        }
+        None => pending().await,
     }
 }

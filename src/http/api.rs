@@ -3,12 +3,14 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Serialize;
 use serde_json::json;
+use tokio::time::timeout;
 use warp::filters::BoxedFilter;
 use warp::reject::Reject;
 use warp::reply::Response;
@@ -25,6 +27,7 @@ use crate::message::Destination;
 enum Refused {
     TooLarge { max: usize },
     BrokenOff,
+    Stalled,
     Unauthorized,
 }
 
@@ -63,6 +66,7 @@ pub(super) async fn on_rejection(rejection: Rejection) -> Result<Response, Infal
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("the body is too large: at most {max} octets are allowed (http_body_bytes)"),
             ),
+            Refused::Stalled => (StatusCode::REQUEST_TIMEOUT, "the body stopped coming".into()),
             Refused::BrokenOff => (StatusCode::BAD_REQUEST, "the body broke off".into()),
             Refused::Unauthorized => (StatusCode::UNAUTHORIZED, "Access refused".into()),
         }
@@ -185,7 +189,7 @@ fn body(max: usize) -> BoxedFilter<(Bytes,)> {
 async fn collect<B: Buf, E: Error>(stream: impl Stream<Item = Result<B, E>>, max: usize) -> Result<Bytes, Refused> {
     let mut stream = std::pin::pin!(stream);
     let mut body = BytesMut::new();
-    while let Some(piece) = stream.next().await {
+    while let Some(piece) = timeout(BODY_WAIT, stream.next()).await.map_err(|_| Refused::Stalled)? {
         let mut piece = piece.map_err(|_| Refused::BrokenOff)?;
         if body.len() + piece.remaining() > max {
             return Err(Refused::TooLarge { max });
@@ -228,4 +232,26 @@ fn json_reply(status: StatusCode, body: Bytes) -> Response {
 
 fn error(status: StatusCode, message: &str) -> Response {
     reply(status, &json!({"status": "error", "message": message}))
+}
+
+/// How long the next octets of a body may take to come.
+const BODY_WAIT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stops_coming_is_given_up_and_a_slow_one_is_not() {
+        let piece = |_| async {
+            tokio::time::sleep(BODY_WAIT - Duration::from_millis(1)).await;
+            Some((Ok::<_, Infallible>(Bytes::from_static(b"x")), ()))
+        };
+        let slow = stream::unfold((), piece).take(3);
+        assert_eq!(collect(slow, 3).await.map_err(|_| ()), Ok(Bytes::from_static(b"xxx")));
+        let stops = stream::pending::<Result<Bytes, Infallible>>();
+        assert!(matches!(collect(stops, 3).await, Err(Refused::Stalled)));
+    }
 }

@@ -3,6 +3,8 @@
 //! The shard writes deliveries straight to the socket; the task reads, keeps time, and takes
 //! over the writing where the socket would block.
 
+mod ending;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -10,14 +12,15 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use tokio::time::Sleep;
-use tracing::{debug, info};
+use tracing::{debug, error, info};
 
+use self::ending::{Ending, Leaving};
 use super::clock;
 use super::fanout::Fanout;
-use super::io::{Close, Ended, Incoming, MessageIo};
+use super::io::{Ended, Incoming, MessageIo};
+use super::timer::Timer;
 use crate::broker::app::{AppAnswer, AppEffect};
 use crate::broker::handle::{PublishError, Target, now_ms};
 use crate::broker::mailbox::{Entry, Mailbox, Pushed};
@@ -25,9 +28,7 @@ use crate::broker::pattern::Pattern;
 use crate::broker::router::{ConnectionKey, Route};
 use crate::broker::{Broker, BrokerError};
 use crate::message::{Delivery, Destination, Image, Message, Publication, SubscriptionId};
-use crate::stomp::session::{
-    Action, CloseReason, Refusal, Reply, Session, SessionError, Subscription, Ticket, TransactionAction,
-};
+use crate::stomp::session::{Action, Refusal, Reply, Session, SessionError, Subscription, Ticket, TransactionAction};
 
 /// One client's connection, owned by its task and by its shard's table.
 pub struct Connection {
@@ -60,12 +61,6 @@ struct Publishing {
     room: Pin<Box<dyn Future<Output = ()>>>,
 }
 
-struct Ending {
-    close: Close,
-    deadline: Instant,
-    farewell_queued: bool,
-}
-
 impl Connection {
     /// Puts a session on a transport; the caller spawns [`Connection::run`].
     pub(super) fn new(
@@ -94,17 +89,10 @@ impl Connection {
         let stats = self.broker().stats();
         stats.connections.add(1);
         stats.connections_total.add(1);
+        let leaving = Leaving(&self);
         let mut timer = Timer::default();
         poll_fn(|cx| self.poll(cx, &mut timer)).await;
-        let mut state = self.state.borrow_mut();
-        for (subscription, destination) in std::mem::take(&mut state.subscriptions) {
-            self.fanout.unsubscribe(&destination, self.key, subscription);
-        }
-        let lost = state.mailbox.clear_deliveries();
-        stats.dropped_closed.add(lost as u64);
-        stats.connections.sub(1);
-        info!(connection = self.id, transport = self.io.transport(), undelivered = lost, "disconnected");
-        self.fanout.forget(self.key);
+        drop(leaving);
     }
 
     /// Takes a message from the shard; answers whether the shard is to flush it.
@@ -115,12 +103,17 @@ impl Connection {
         let delivery =
             Delivery { subscription: route.subscription, message: Arc::clone(message), retained: false, dropped: 0 };
         let mut state = self.state.borrow_mut();
-        if state.ending.is_some() {
+        if state.ending.is_some() || state.is_over || state.session.is_closed() {
             return false;
+        }
+        let limits = self.broker().mailbox_limits();
+        // Several subscriptions to one burst are no sign of a slow reader: its socket tells.
+        if !state.is_blocked && !state.mailbox.has_room(message.body.len(), limits) {
+            self.flush(&mut state, clock::now());
         }
         let State { mailbox, is_blocked, .. } = &mut *state;
         let stats = self.broker().stats();
-        match mailbox.push(delivery, route.overflow, *is_blocked, self.broker().mailbox_limits()) {
+        match mailbox.push(delivery, route.overflow, *is_blocked, limits) {
             Pushed::Waits => {}
             Pushed::Dropped(count) => stats.dropped_overflow.add(u64::from(count)),
             Pushed::Full => {
@@ -140,9 +133,17 @@ impl Connection {
         self.is_dirty.set(false);
         let mut state = self.state.borrow_mut();
         self.flush(&mut state, now);
-        if state.is_blocked || state.is_over {
+        if state.is_blocked || state.is_over || state.session.is_closed() {
             wake(&mut state);
         }
+    }
+
+    /// Gives the connection up after a panic within it: its state is not to be trusted.
+    pub(super) fn abandon(&self) {
+        let mut state = self.state.borrow_mut();
+        error!(connection = self.id, "given up after a panic");
+        state.is_over = true;
+        wake(&mut state);
     }
 
     /// Ends the session with an ERROR.
@@ -176,6 +177,9 @@ impl Connection {
             if state.is_over {
                 return Poll::Ready(());
             }
+            if state.may_act() && state.session.has_action() {
+                continue;
+            }
             let read_on = self.poll_read(state, now, cx);
             let write_on = state.is_blocked && self.poll_write_ready(state, cx);
             if read_on || write_on {
@@ -186,12 +190,17 @@ impl Connection {
                 Poll::Pending => return Poll::Pending,
             }
         }
-        // Others of the shard have their turn.
+        // Others of the shard have their turn. Time passes for a peer that never pauses, too.
+        let now = clock::now();
+        if self.deadline(state).is_some_and(|deadline| deadline <= now) {
+            self.handle_timeout(state, now);
+        }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Answers whether something came.
+    /// Answers whether something came. After the end it reads on until the peer is gone, so
+    /// that no reset overtakes what was said last.
     fn poll_read(&self, state: &mut State, now: Instant, cx: &mut Context<'_>) -> bool {
         if !self.reads(state) {
             return false;
@@ -206,9 +215,7 @@ impl Connection {
         if state.ending.is_some() {
             return true;
         }
-        state.publishing.is_none()
-            && state.session.wants_read()
-            && state.mailbox.octets_bytes() + state.unwritten.len() * 64 < ANSWER_BYTES
+        state.publishing.is_none() && state.session.wants_read() && state.mailbox.octets_bytes() < ANSWER_BYTES
     }
 
     fn poll_write_ready(&self, state: &mut State, cx: &mut Context<'_>) -> bool {
@@ -236,8 +243,15 @@ impl Connection {
 
     fn handle_timeout(&self, state: &mut State, now: Instant) {
         if let Some(ending) = &state.ending {
-            state.is_over = ending.deadline <= now;
+            if ending.deadline <= now {
+                self.leave_words(state);
+                state.is_over = true;
+            }
             return;
+        }
+        // What waits for the socket already is sign of life enough: no more is put behind it.
+        if state.is_blocked {
+            state.session.handle_transmitted(now);
         }
         if self.reads(state)
             && let Some(incoming) = self.io.handle_timeout(now)
@@ -268,23 +282,18 @@ impl Connection {
                 debug!(connection = self.id, reason = %kind, "the transport is gone");
                 state.is_over = true;
             }
-            Incoming::Ended(Ended::Violation { reason, farewell }) => {
-                info!(connection = self.id, reason, "closed for a violation of the transport's rules");
-                state.mailbox.push_octets(farewell.into());
-                let close = Close { websocket_code: 1002, sockjs_code: 3000, reason };
-                let deadline = now + LINGER;
-                match &mut state.ending {
-                    Some(_) => state.is_over = true,
-                    None => state.ending = Some(Box::new(Ending { close, deadline, farewell_queued: true })),
-                }
-            }
+            Incoming::Ended(Ended::Violation { reason, farewell }) => self.on_violation(state, now, reason, farewell),
         }
     }
 
+    /// Carries out what the session asks, as much as may be done in one turn.
     fn perform(&self, state: &mut State, now: Instant) {
-        while state.publishing.is_none()
+        let mut actions = 0;
+        while state.may_act()
+            && (actions < ACTIONS_PER_TURN || state.session.is_closed())
             && let Some(action) = state.session.poll_action()
         {
+            actions += 1;
             match action {
                 Action::Transmit(image) => state.mailbox.push_octets(image),
                 Action::Authenticate { ticket, credentials, .. } => {
@@ -313,15 +322,6 @@ impl Connection {
         }
     }
 
-    fn on_close(&self, state: &mut State, now: Instant, reason: CloseReason) {
-        let lost = state.mailbox.clear_deliveries();
-        self.broker().stats().dropped_closed.add(lost as u64);
-        let (sockjs_code, text) = reason.sockjs_close();
-        let close = Close { websocket_code: reason.websocket_code(), sockjs_code, reason: text.into() };
-        debug!(connection = self.id, reason = close.reason, "closing");
-        state.ending.get_or_insert_with(|| Box::new(Ending { close, deadline: now + LINGER, farewell_queued: false }));
-    }
-
     fn subscribe(&self, state: &mut State, now: Instant, ticket: Ticket, subscription: Subscription) {
         let Subscription { id, destination, overflow, .. } = subscription;
         match self.broker().subscribe_target(state.session.principal(), &destination) {
@@ -332,7 +332,7 @@ impl Connection {
                 // The reply first: a RECEIPT says that the subscription is live.
                 state.session.handle_reply(now, ticket, Reply::Done);
                 for message in retained {
-                    self.push_private(state, id, message, true);
+                    self.push_private(state, now, id, message, true);
                 }
             }
             Ok(Target::App(handler)) => match handler.handle_subscribe(state.session.principal()) {
@@ -340,7 +340,7 @@ impl Connection {
                     state.session.handle_reply(now, ticket, Reply::Done);
                     if let Some(answer) = answer {
                         let message = self.answer(destination, answer);
-                        self.push_private(state, id, message, false);
+                        self.push_private(state, now, id, message, false);
                     }
                 }
                 Err(error) => self.refuse(state, now, ticket, &error),
@@ -349,14 +349,25 @@ impl Connection {
         }
     }
 
-    /// What the subscription itself asked for goes past the mailbox's overflow: it is bounded
-    /// by what one SUBSCRIBE can ask for.
-    fn push_private(&self, state: &mut State, subscription: SubscriptionId, message: Arc<Message>, retained: bool) {
+    /// What the client asked for itself goes past the mailbox's overflow. It is an answer as a
+    /// RECEIPT is, and counts as one: while many wait, nothing more is asked.
+    fn push_private(
+        &self,
+        state: &mut State,
+        now: Instant,
+        subscription: SubscriptionId,
+        message: Arc<Message>,
+        retained: bool,
+    ) {
         // Frames that the session has finished already come first.
         while let Some(image) = state.session.poll_transmit() {
             state.mailbox.push_octets(image);
         }
-        state.mailbox.push_anyway(Delivery { subscription, message, retained, dropped: 0 });
+        let delivery = Delivery { subscription, message, retained, dropped: 0 };
+        if let Some(image) = state.session.delivery_image(now, delivery) {
+            state.mailbox.push_octets(image);
+            self.broker().stats().delivered.add(1);
+        }
     }
 
     fn unsubscribe(&self, state: &mut State, subscription: SubscriptionId) {
@@ -396,7 +407,7 @@ impl Connection {
             let destination = publication.destination.clone();
             match self.broker().send(state.session.principal(), publication) {
                 Ok(AppEffect::None) => debug!(connection = self.id, %destination, "published"),
-                Ok(AppEffect::Deliver(destination, answer)) => self.deliver_to_own(state, &destination, answer),
+                Ok(AppEffect::Deliver(destination, answer)) => self.deliver_to_own(state, now, &destination, answer),
                 Err(PublishError::Busy(publication)) => {
                     left.push_front(publication);
                     let room = Box::pin(self.broker().room(destination));
@@ -420,14 +431,14 @@ impl Connection {
     }
 
     /// The client's own subscriptions to `destination` get the answer.
-    fn deliver_to_own(&self, state: &mut State, destination: &Destination, answer: AppAnswer) {
+    fn deliver_to_own(&self, state: &mut State, now: Instant, destination: &Destination, answer: AppAnswer) {
         let message = self.answer(destination.clone(), answer);
         let matches =
             |to: &Destination| to == destination || Pattern::of(to).is_some_and(|pattern| pattern.matches(destination));
         let own: Vec<SubscriptionId> =
             state.subscriptions.iter().filter(|(_, to)| matches(to)).map(|(id, _)| *id).collect();
         for id in own {
-            self.push_private(state, id, Arc::clone(&message), false);
+            self.push_private(state, now, id, Arc::clone(&message), false);
         }
     }
 
@@ -491,12 +502,11 @@ impl Connection {
                         self.broker().stats().dropped_expired.add(1);
                         continue;
                     }
-                    state.session.handle_delivery(now, delivery);
-                    while let Some(image) = state.session.poll_transmit() {
+                    if let Some(image) = state.session.delivery_image(now, delivery) {
                         bytes += image.len();
                         queue.push_back(image);
+                        self.broker().stats().delivered.add(1);
                     }
-                    self.broker().stats().delivered.add(1);
                 }
                 None => {
                     if let Some(ending) = &mut state.ending
@@ -512,43 +522,25 @@ impl Connection {
     }
 }
 
+impl State {
+    /// Whether the session's next action may be carried out: not while a publication waits for
+    /// room, nor while the peer does not take its answers.
+    fn may_act(&self) -> bool {
+        self.publishing.is_none() && (self.session.is_closed() || self.mailbox.octets_bytes() < ANSWER_BYTES)
+    }
+}
+
 fn wake(state: &mut State) {
     if let Some(waker) = &state.waker {
         waker.wake_by_ref();
     }
 }
 
-/// One timer of the runtime, armed anew only where the deadline came nearer: that heart-beats
-/// move on with every write costs nothing.
-#[derive(Default)]
-struct Timer {
-    sleep: Option<Pin<Box<Sleep>>>,
-    armed: Option<Instant>,
-}
-
-impl Timer {
-    /// Ready when the deadline is there; never without one.
-    fn poll(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
-        let Some(deadline) = deadline else { return Poll::Pending };
-        loop {
-            let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
-            if self.armed.is_none_or(|armed| deadline < armed) {
-                sleep.as_mut().reset(deadline.into());
-                self.armed = Some(deadline);
-            }
-            if sleep.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            self.armed = None;
-            if deadline <= clock::now() {
-                return Poll::Ready(());
-            }
-        }
-    }
-}
-
 /// How many events of one connection are served before the shard's others have their turn.
 const EVENTS_PER_POLL: usize = 32;
+
+/// How many actions of one session are carried out before its socket is looked at again.
+const ACTIONS_PER_TURN: usize = 64;
 
 /// Octets of answers to a peer's own frames that may wait before it is read from no more.
 const ANSWER_BYTES: usize = 64 * 1024;
@@ -556,6 +548,3 @@ const ANSWER_BYTES: usize = 64 * 1024;
 /// Pieces and octets handed to the socket at once.
 const FLUSH_PIECES: usize = 64;
 const FLUSH_BYTES: usize = 256 * 1024;
-
-/// How long the last octets may take to leave and the peer to close.
-const LINGER: Duration = Duration::from_secs(1);

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -97,7 +98,10 @@ impl Fanout {
         self.is_draining.set(true);
         let all: Vec<_> = self.connections.borrow().iter().filter_map(|place| place.connection.clone()).collect();
         for connection in all {
-            connection.end(SessionError::ShuttingDown);
+            isolate(&connection, |connection| {
+                connection.end(SessionError::ShuttingDown);
+                false
+            });
         }
         self.tasks.close();
         self.tasks.wait().await;
@@ -113,7 +117,7 @@ impl Fanout {
             for routes in lists {
                 for route in routes.iter() {
                     if let Some(connection) = self.find(route.connection)
-                        && connection.deliver(route, message)
+                        && isolate(&connection, |connection| connection.deliver(route, message))
                     {
                         dirty.push(route.connection);
                     }
@@ -123,7 +127,10 @@ impl Fanout {
         }
         for key in dirty {
             if let Some(connection) = self.find(key) {
-                connection.flush_from_shard(slice.now);
+                isolate(&connection, |connection| {
+                    connection.flush_from_shard(slice.now);
+                    false
+                });
             }
             slice.step(WRITE_STEPS).await;
         }
@@ -222,6 +229,14 @@ impl Slice {
         }
         self.now = clock::now();
     }
+}
+
+/// A connection that breaks down must not take the shard's others with it.
+fn isolate(connection: &Connection, act: impl FnOnce(&Connection) -> bool) -> bool {
+    catch_unwind(AssertUnwindSafe(|| act(connection))).unwrap_or_else(|_| {
+        connection.abandon();
+        false
+    })
 }
 
 /// 128 random bits: a session's name must not be guessed.

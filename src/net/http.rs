@@ -70,6 +70,10 @@ async fn accept(listener: &TcpListener, shutdown: &CancellationToken) -> Option<
                 }
                 return Some((stream, peer));
             }
+            // One client's trouble, which must not hold up the others.
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
+                debug!(%error, "a connection broke before it was accepted");
+            }
             Err(error) => {
                 // Out of descriptors, most likely: the next try would fail at once, for ever.
                 warn!(%error, "cannot accept");

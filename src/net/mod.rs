@@ -9,4 +9,5 @@ pub mod fanout;
 pub mod http;
 pub mod io;
 pub mod shard;
+mod timer;
 pub mod websocket;

@@ -44,6 +44,9 @@ pub struct WebSocket {
     pinged: Cell<bool>,
     /// The end, told after the events that came before it.
     ended: RefCell<Option<Ended>>,
+    /// After a violation, what the client still sends is read and thrown away: a socket closed
+    /// over unread octets is reset, and the farewell lost with it.
+    discards: Cell<bool>,
 }
 
 impl WebSocket {
@@ -57,6 +60,7 @@ impl WebSocket {
             last_read: Cell::new(clock::now()),
             pinged: Cell::new(false),
             ended: RefCell::default(),
+            discards: Cell::new(false),
         };
         socket.feed(&mut read_ahead.to_vec());
         socket
@@ -77,9 +81,18 @@ impl WebSocket {
                     return Poll::Ready(SocketEvent::Reply(close_frame(code, "")));
                 }
                 None => {
-                    if let Some(ended) = &*self.ended.borrow() {
-                        return Poll::Ready(SocketEvent::Ended(ended.clone()));
+                    let mut ended = self.ended.borrow_mut();
+                    match &*ended {
+                        Some(Ended::Violation { .. }) => {
+                            self.discards.set(true);
+                            if let Some(violation) = ended.take() {
+                                return Poll::Ready(SocketEvent::Ended(violation));
+                            }
+                        }
+                        Some(ended) => return Poll::Ready(SocketEvent::Ended(ended.clone())),
+                        None => {}
                     }
+                    drop(ended);
                     ready!(self.poll_fill(cx));
                 }
             }
@@ -147,6 +160,9 @@ impl WebSocket {
     }
 
     fn feed(&self, octets: &mut [u8]) {
+        if self.discards.get() {
+            return;
+        }
         let fed = self.reader.borrow_mut().feed(octets, &mut self.events.borrow_mut());
         if let Err(violation) = fed {
             *self.ended.borrow_mut() = Some(Ended::Violation {
@@ -170,7 +186,7 @@ pub enum SocketEvent {
     Binary(Bytes),
     /// The answer to a ping or close, to be written.
     Reply(Bytes),
-    /// The end; it is told again whenever one asks.
+    /// The end; it is told again whenever one asks, but a violation once.
     Ended(Ended),
 }
 

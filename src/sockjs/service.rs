@@ -21,6 +21,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 pub use self::body::{Body, Reader};
 pub use self::home::Home;
@@ -210,7 +211,7 @@ impl Service {
         if self.home(session).send(errand).await.is_err() {
             return set_error(response, StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down.");
         }
-        match (tokio::time::timeout(SEND_WAIT, answer).await, transport) {
+        match (timeout(SEND_WAIT, answer).await, transport) {
             (Ok(Ok(Ok(()))), SendTransport::Xhr) => set(response, StatusCode::NO_CONTENT, ""),
             (Ok(Ok(Ok(()))), SendTransport::Jsonp) => set(response, StatusCode::OK, "ok"),
             (Ok(Ok(Err(SendError::UnknownSession)) | Err(_)), _) => {
@@ -248,6 +249,8 @@ enum BodyError {
     TooLong { max: usize },
     #[error("The payload broke off.")]
     Broken,
+    #[error("The payload stopped coming.")]
+    Stalled,
 }
 
 impl BodyError {
@@ -255,6 +258,7 @@ impl BodyError {
         match self {
             Self::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Broken => StatusCode::BAD_REQUEST,
+            Self::Stalled => StatusCode::REQUEST_TIMEOUT,
         }
     }
 }
@@ -265,7 +269,7 @@ async fn collect<B: http_body::Body>(body: B, max: usize) -> Result<Bytes, BodyE
     }
     let mut body = std::pin::pin!(body);
     let mut collected = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = timeout(BODY_WAIT, body.frame()).await.map_err(|_| BodyError::Stalled)? {
         let Ok(mut data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
         use bytes::Buf as _;
         if collected.len() + data.remaining() > max {
@@ -285,6 +289,9 @@ fn entropy() -> u32 {
 
 /// Requests that may wait for one shard.
 const ERRANDS: usize = 1024;
+
+/// How long the next octets of a request's body may take to come.
+const BODY_WAIT: Duration = Duration::from_secs(10);
 
 /// How long `xhr_send` waits for room in the session's inbox.
 const SEND_WAIT: Duration = Duration::from_secs(5);

@@ -134,22 +134,33 @@ impl Session {
     /// Takes a message for one of the session's subscriptions; for one that ended it is
     /// ignored, since the delivery may have been on its way.
     pub fn handle_delivery(&mut self, now: Instant, delivery: Delivery) {
-        let (Phase::Connected, Some(version)) = (&self.phase, self.version) else { return };
+        if let Some(image) = self.delivery_image(now, delivery) {
+            self.outbox.push(Action::Transmit(image));
+        }
+    }
+
+    /// As [`Session::handle_delivery`], for a driver that writes deliveries ahead of the actions
+    /// that it cannot carry out yet: the octets do not wait behind those.
+    pub fn delivery_image(&mut self, now: Instant, delivery: Delivery) -> Option<Image> {
+        let (Phase::Connected, Some(version)) = (&self.phase, self.version) else { return None };
         let Delivery { subscription, message, retained, dropped } = delivery;
-        let Some(entry) = self.subscriptions.find(subscription) else { return };
+        let entry = self.subscriptions.find(subscription)?;
         if !self.framing.carries_binary() && !message.is_text() {
             self.unsendable += 1;
-            return;
+            return None;
         }
         let mut own = Own { subscription: &entry.name, ack: None, retained, dropped };
         if entry.ack != AckMode::Auto {
             match self.acks.add(subscription, message.id, self.settings.limits.unacked) {
                 // STOMP 1.2 "MESSAGE": the ack header is there where the mode asks.
                 Ok(ack) => own.ack = (version == Version::V1_2).then_some(ack),
-                Err(error) => return self.handle_error(now, error),
+                Err(error) => {
+                    self.handle_error(now, error);
+                    return None;
+                }
             }
         }
-        self.outbox.push(Action::Transmit(message_image(&message, self.framing, version, own)));
+        Some(message_image(&message, self.framing, version, own))
     }
 
     /// Takes the answer to a ticket; one that is not open is ignored.
@@ -196,6 +207,11 @@ impl Session {
     /// What to do next.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.outbox.poll()
+    }
+
+    /// Whether [`Session::poll_action`] has something to give.
+    pub fn has_action(&self) -> bool {
+        !self.outbox.is_empty()
     }
 
     /// The octets to transmit next, unless something else is to be done before.

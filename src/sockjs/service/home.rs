@@ -2,12 +2,13 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::{mpsc, oneshot};
-use tracing::debug;
+use tracing::{debug, error};
 
 use super::body::Writer;
 use super::session_io::{HttpSession, SendError};
@@ -52,22 +53,28 @@ impl Home {
     pub async fn run(mut self, connections: Rc<dyn Connections>) {
         let sessions = Sessions::default();
         while let Some(errand) = self.errands.recv().await {
-            match errand {
-                Errand::Upgrade { on_upgrade, framed, client } => {
-                    self.on_upgrade(on_upgrade, framed, client, &connections);
-                }
-                Errand::Receive { session, kind, body, client, reply } => {
-                    let admission = self.on_receive(&sessions, session, kind, body, client, &connections);
-                    // Nobody waits for it where the client has gone meanwhile.
-                    let _ = reply.send(admission);
-                }
-                Errand::Send { session, messages, reply } => {
-                    let found = sessions.borrow().get(&session).cloned();
-                    match found {
-                        Some(found) => found.handle_payload(messages, reply),
-                        None => {
-                            let _ = reply.send(Err(SendError::UnknownSession));
-                        }
+            // A session that breaks down must not take the shard's others with it.
+            let done = catch_unwind(AssertUnwindSafe(|| self.on_errand(errand, &sessions, &connections)));
+            if done.is_err() {
+                error!("a request to a session was given up after a panic");
+            }
+        }
+    }
+
+    fn on_errand(&self, errand: Errand, sessions: &Sessions, connections: &Rc<dyn Connections>) {
+        match errand {
+            Errand::Upgrade { on_upgrade, framed, client } => self.on_upgrade(on_upgrade, framed, client, connections),
+            Errand::Receive { session, kind, body, client, reply } => {
+                let admission = self.on_receive(sessions, session, kind, body, client, connections);
+                // Nobody waits for it where the client has gone meanwhile.
+                let _ = reply.send(admission);
+            }
+            Errand::Send { session, messages, reply } => {
+                let found = sessions.borrow().get(&session).cloned();
+                match found {
+                    Some(found) => found.handle_payload(messages, reply),
+                    None => {
+                        let _ = reply.send(Err(SendError::UnknownSession));
                     }
                 }
             }
@@ -109,18 +116,31 @@ impl Home {
             None => {
                 let session = HttpSession::new(&self.settings, transport(&kind));
                 sessions.borrow_mut().insert(name.clone(), Rc::clone(&session));
-                let (sessions, connections) = (Rc::clone(sessions), Rc::clone(connections));
-                let driven = Rc::clone(&session);
+                let registered = Registered { name, sessions: Rc::clone(sessions) };
+                let (driven, connections) = (Rc::clone(&session), Rc::clone(connections));
                 tokio::task::spawn_local(async move {
                     driven.drive(connections, client).await;
-                    sessions.borrow_mut().remove(&name);
-                    sessions.borrow_mut().shrink_to_quarter();
+                    drop(registered);
                 });
                 session
             }
         };
         session.handle_attach(kind, body);
         Admission::Attached
+    }
+}
+
+/// Takes the session out of the table when its driver ends, even by a panic.
+struct Registered {
+    name: Box<str>,
+    sessions: Sessions,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut sessions = self.sessions.borrow_mut();
+        sessions.remove(&self.name);
+        sessions.shrink_to_quarter();
     }
 }
 

@@ -73,6 +73,7 @@ impl HttpSession {
 
     /// Takes messages, or keeps them until there is room.
     pub(super) fn handle_payload(&self, messages: Vec<String>, reply: oneshot::Sender<Result<(), SendError>>) {
+        self.waiting.borrow_mut().retain(|(_, reply)| !reply.is_closed());
         if self.waiting.borrow().len() >= MAX_WAITING {
             let _ = reply.send(Err(SendError::Busy));
             return;
@@ -168,6 +169,10 @@ impl HttpSession {
         let now = clock::now();
         let mut waiting = self.waiting.borrow_mut();
         while let Some((messages, reply)) = waiting.pop_front() {
+            // Its client was told that it was not taken, or has gone.
+            if reply.is_closed() {
+                continue;
+            }
             match self.session.borrow_mut().handle_payload(now, messages) {
                 Ok(()) => {
                     let _ = reply.send(Ok(()));
@@ -210,7 +215,10 @@ impl MessageIo for SessionIo {
     }
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.0.is_lost.get() || self.0.session.borrow().wants_messages() {
+        if self.0.is_lost.get() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        if self.0.session.borrow().wants_messages() {
             return Poll::Ready(Ok(()));
         }
         keep_waker(&self.0.application, cx);
@@ -271,3 +279,38 @@ fn wake(place: &RefCell<Option<Waker>>) {
 
 /// Requests of one session that may wait for its inbox.
 const MAX_WAITING: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lost_client_is_told_to_one_who_waits_to_write() {
+        let session = HttpSession::new(&Settings::conformance(), "xhr");
+        let io = SessionIo(Rc::clone(&session));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(io.poll_write_ready(&mut cx).is_pending());
+        session.is_lost.set(true);
+        assert!(matches!(io.poll_write_ready(&mut cx), Poll::Ready(Err(_))));
+    }
+
+    #[tokio::test]
+    async fn messages_whose_request_was_given_up_are_not_taken_later() {
+        let session = HttpSession::new(&Settings::conformance(), "xhr");
+        session.session.borrow_mut().handle_attach(clock::now(), ReceiverId(0), ReceiverKind::Xhr);
+        let io = SessionIo(Rc::clone(&session));
+        let (reply, _taken) = oneshot::channel();
+        session.handle_payload(vec!["x".repeat(900)], reply);
+        let (reply, given_up) = oneshot::channel();
+        session.handle_payload(vec!["y".repeat(900)], reply);
+        drop(given_up);
+        let (reply, _waits) = oneshot::channel();
+        session.handle_payload(vec!["z".into()], reply);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut first_octets = Vec::new();
+        while let Poll::Ready(Incoming::Octets(octets)) = io.poll_read(&mut cx) {
+            first_octets.push(octets[0]);
+        }
+        assert_eq!(first_octets, b"xz");
+    }
+}

@@ -15,11 +15,15 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub(super) fn push(&mut self, action: Action) {
-        if self.first.is_none() && self.rest.is_empty() {
+        if self.is_empty() {
             self.first = Some(action);
         } else {
             self.rest.push_back(action);
         }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_none() && self.rest.is_empty()
     }
 
     pub(super) fn poll(&mut self) -> Option<Action> {

@@ -1,0 +1,80 @@
+//! How a connection ends: what is said last, and how it leaves its shard's tables.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tracing::{debug, info};
+
+use super::{Connection, State};
+use crate::broker::mailbox::Entry;
+use crate::net::io::Close;
+use crate::stomp::session::CloseReason;
+
+pub(super) struct Ending {
+    pub(super) close: Close,
+    pub(super) deadline: Instant,
+    pub(super) farewell_queued: bool,
+}
+
+impl Connection {
+    pub(super) fn on_close(&self, state: &mut State, now: Instant, reason: CloseReason) {
+        let lost = state.mailbox.clear_deliveries();
+        self.broker().stats().dropped_closed.add(lost as u64);
+        let (sockjs_code, text) = reason.sockjs_close();
+        let close = Close { websocket_code: reason.websocket_code(), sockjs_code, reason: text.into() };
+        debug!(connection = self.id, reason = close.reason, "closing");
+        state.ending.get_or_insert_with(|| Box::new(Ending { close, deadline: now + LINGER, farewell_queued: false }));
+    }
+
+    pub(super) fn on_violation(&self, state: &mut State, now: Instant, reason: String, farewell: Bytes) {
+        // After our own farewell the peer's rules are broken unheard.
+        if state.ending.is_some() {
+            return;
+        }
+        info!(connection = self.id, reason, "closed for a violation of the transport's rules");
+        state.mailbox.push_octets(farewell.into());
+        let close = Close { websocket_code: 1002, sockjs_code: 3000, reason };
+        state.ending = Some(Box::new(Ending { close, deadline: now + LINGER, farewell_queued: true }));
+    }
+
+    /// The time is up with octets that the transport did not take. One that keeps them for a
+    /// peer that comes again gets them all, and the farewell.
+    pub(super) fn leave_words(&self, state: &mut State) {
+        let mut queue = std::mem::take(&mut state.unwritten);
+        while let Some(Entry::Octets(image)) = state.mailbox.pop() {
+            queue.push_back(image);
+        }
+        if let Some(ending) = &mut state.ending
+            && !ending.farewell_queued
+        {
+            ending.farewell_queued = true;
+            self.io.farewell(&ending.close, &mut queue);
+        }
+    }
+
+    pub(super) fn leave(&self) {
+        let stats = self.broker().stats();
+        let mut state = self.state.borrow_mut();
+        state.is_over = true;
+        for (subscription, destination) in std::mem::take(&mut state.subscriptions) {
+            self.fanout.unsubscribe(&destination, self.key, subscription);
+        }
+        let lost = state.mailbox.clear_deliveries();
+        stats.dropped_closed.add(lost as u64);
+        stats.connections.sub(1);
+        info!(connection = self.id, transport = self.io.transport(), undelivered = lost, "disconnected");
+        self.fanout.forget(self.key);
+    }
+}
+
+/// Takes the connection out of the shard's tables, even after a panic.
+pub(super) struct Leaving<'a>(pub(super) &'a Connection);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+/// How long the last octets may take to leave and the peer to close.
+const LINGER: Duration = Duration::from_secs(1);

@@ -1,0 +1,79 @@
+//! How the server stops.
+
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use crate::common::{Server, Stomp};
+use crate::sockjs::{Http, Stream};
+
+#[tokio::test]
+async fn every_kind_of_client_is_told_and_the_server_ends_within_the_drain_time() {
+    let mut server = Server::start(2, "server.drain_timeout = \"10s\"");
+    let address = server.address;
+    let idle = TcpStream::connect(address).await.unwrap();
+    let mut raw = Stomp::connect(address).await;
+    let mut mute = Stomp::open(address).await;
+    let stream = TcpStream::connect(address).await.unwrap();
+    let mut framed = Stomp::upgrade(stream, address, "/ws/0/framed/websocket").await;
+    assert_eq!(framed.text().await, "o");
+    let mut streaming = Stream::connected(address, "streaming", "").await;
+    let mut polling = Http::open(address).await;
+    assert_eq!(polling.post("/ws/0/polling/xhr", "").await.1, "o\n");
+    polling.request("POST", "/ws/0/polling/xhr", "HTTP/1.1", "").await;
+    // The poll is there once a second one is turned away.
+    while Http::open(address).await.post("/ws/0/polling/xhr", "").await.1
+        != "c[2010,\"Another connection still open\"]\n"
+    {}
+
+    server.ask_to_stop();
+    for client in [&mut raw, &mut mute] {
+        assert_eq!(client.frame().await.header("message"), Some("Server shutting down"));
+        assert_eq!(client.closed().await, (1013, "Try again later".into()));
+    }
+    assert!(framed.text().await.starts_with("a[\"ERROR\\nmessage:Server shutting down\\n"));
+    assert_eq!(framed.text().await, "c[1013,\"Try again later\"]");
+    assert_eq!(framed.closed().await.0, 1000);
+    let mut said = String::new();
+    while let Some(frames) = streaming.http.chunk().await {
+        said += &frames;
+    }
+    assert!(said.starts_with("a[\"ERROR\\nmessage:Server shutting down\\n"), "{said}");
+    assert!(said.ends_with("c[1013,\"Try again later\"]\n"), "{said}");
+    let (status, frames) = polling.answer().await;
+    assert!(status == 200 && frames.starts_with("a[\"ERROR\\nmessage:Server shutting down\\n"), "{frames}");
+    drop((raw, mute, framed, streaming, polling));
+    let took = server.stopped().await;
+    assert!(took < Duration::from_secs(5), "it took {took:?}");
+    drop(idle);
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_cannot_hold_the_server_up() {
+    let mut server =
+        Server::start(2, "metrics.enabled = false\nserver.drain_timeout = \"2s\"\nmailbox.bytes = \"64MiB\"");
+    let mut slow = Stomp::open_narrow(server.address).await.connected().await;
+    slow.subscribe("s", "/topic/a", "").await;
+    let streaming = Stream::connected(server.address, "slow", "").await;
+    let mut publisher = Stomp::connect(server.address).await;
+    let body = "x".repeat(100_000);
+    for _ in 0..100 {
+        publisher.publish("/topic/a", "", &body).await;
+    }
+    publisher.settled().await;
+    server.ask_to_stop();
+    let took = server.stopped().await;
+    assert!(took < Duration::from_secs(4), "it took {took:?}");
+    drop((slow, streaming));
+}
+
+#[tokio::test]
+async fn a_server_can_take_over_the_port_at_once() {
+    let server = Server::start(2, "metrics.enabled = false");
+    let client = Stomp::connect(server.address).await;
+    let address = server.address;
+    server.stopped().await;
+    drop(client);
+    assert!(stompbox::net::shard::probe(address).is_ok());
+}

@@ -1,0 +1,139 @@
+//! The program itself: its exit codes, and what idle connections cost it.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::common::Stomp;
+
+#[test]
+fn a_port_in_use_is_one_line_and_exit_code_2() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let first = Process::serve(&[]);
+    for address in [address, first.address] {
+        let (code, text) = run(&["serve", "--listen", &address.to_string()]);
+        let expected = format!(
+            "stompbox: cannot listen on {address}: the port is in use; stop the other program or choose another with --listen\n"
+        );
+        assert_eq!((code, text), (Some(2), expected));
+    }
+}
+
+#[test]
+fn a_missing_file_is_one_line_and_exit_code_2() {
+    let (code, text) = run(&["serve", "--config", "no-such-file.toml"]);
+    let expected = "stompbox: no-such-file.toml: cannot be read: No such file or directory (os error 2)\n";
+    assert_eq!((code, text.as_str()), (Some(2), expected));
+}
+
+#[tokio::test]
+async fn sigterm_and_sigint_end_it_with_0_and_a_word_to_each_client() {
+    for signal in ["TERM", "INT"] {
+        let process = Process::serve(&[]);
+        let mut client = Stomp::connect(process.address).await;
+        process.signal(signal);
+        let error = client.frame().await;
+        assert_eq!((error.command.as_str(), error.header("message")), ("ERROR", Some("Server shutting down")));
+        assert_eq!(client.closed().await.0, 1013);
+        drop(client);
+        assert_eq!(process.exit_code(), Some(0));
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_connections_that_send_nothing_are_closed_and_leave_no_memory_behind() {
+    let process = Process::serve(&[
+        ("STOMPBOX_STOMP__CONNECT_TIMEOUT", "500ms"),
+        ("STOMPBOX_SERVER__HTTP_HEADER_TIMEOUT", "500ms"),
+        ("STOMPBOX_LOG__LEVEL", "stompbox::app=info"),
+    ]);
+    crowd(process.address).await;
+    let once = process.resident_kib();
+    for _ in 0..2 {
+        crowd(process.address).await;
+    }
+    let again = process.resident_kib();
+    println!("resident: {once} KiB after one crowd, {again} KiB after three");
+    assert!(again < once + 3 * 1024, "{once} KiB after one crowd, {again} KiB after three");
+}
+
+/// Half of them silent from the start, half after the upgrade; waits until all were closed.
+async fn crowd(address: SocketAddr) {
+    let mut silent = Vec::new();
+    let mut upgraded = Vec::new();
+    for _ in 0..500 {
+        silent.push(tokio::net::TcpStream::connect(address).await.unwrap());
+        upgraded.push(Stomp::open(address).await);
+    }
+    for mut client in upgraded {
+        assert_eq!(client.frame().await.header("message"), Some("Connect timeout"));
+        assert_eq!(client.closed().await.0, 1008);
+    }
+    for mut stream in silent {
+        let mut answer = Vec::new();
+        tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer).await.unwrap();
+    }
+}
+
+fn run(args: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_stompbox")).args(args).env_clear().output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+struct Process {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Process {
+    fn serve(variables: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_stompbox"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--shards", "2", "--log-format", "human"])
+            .env_clear()
+            .envs(variables.iter().copied())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        let address = loop {
+            line.clear();
+            assert_ne!(lines.read_line(&mut line).unwrap(), 0, "it ended before it listened");
+            if let Some((_, address)) = line.trim_end().split_once("listening on http://") {
+                break address.parse().unwrap();
+            }
+        };
+        // Whoever logs into a pipe that nobody reads is blocked.
+        std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
+        Self { child, address }
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(kill.unwrap().success());
+    }
+
+    fn exit_code(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    fn resident_kib(&self) -> u64 {
+        // Closing goes on for a moment after the clients saw it.
+        let open = || std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count();
+        while open() > 64 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

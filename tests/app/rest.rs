@@ -1,0 +1,88 @@
+//! The bounds of the REST API.
+
+use reqwest::{Client, Response};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::common::Server;
+
+#[tokio::test]
+async fn a_body_of_the_limit_is_taken_and_one_octet_more_is_not_announced_or_chunked() {
+    let server = Server::start(2, "server.http_body_bytes = 4096");
+    let url = server.url("/api/v1/events");
+    let event = |size: usize| {
+        let event = r#"{"eventType":"a.b","source":"s"}"#;
+        format!("{}{event}", " ".repeat(size - event.len()))
+    };
+    let client = Client::new();
+    let post = |body: String| client.post(&url).body(body).send();
+    assert_eq!(text(post(event(4096)).await.unwrap()).await.0, 202);
+    let refused = text(post(event(4097)).await.unwrap()).await;
+    let expected = "the body is too large: at most 4096 octets are allowed (http_body_bytes)";
+    assert_eq!(refused.0, 413);
+    assert!(refused.1.contains(expected), "{}", refused.1);
+    for (size, status) in [(4096, "202"), (4097, "413")] {
+        let half = event(size);
+        let (a, b) = half.split_at(2000);
+        let chunked = format!("{:x}\r\n{a}\r\n{:x}\r\n{b}\r\n0\r\n\r\n", a.len(), b.len());
+        let request = format!(
+            "POST /api/v1/events HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n{chunked}"
+        );
+        let answer = exchange(&server, &request).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn events_that_are_too_deep_or_too_many_are_refused_with_the_reason_and_not_counted() {
+    let server = Server::start(1, "metrics.period = \"1h\"");
+    let client = Client::new();
+    let event = r#"{"eventType":"a.b","source":"s"}"#;
+    let deep = |depth: usize| {
+        format!(r#"{{"eventType":"a.b","source":"s","metadata":{}1{}}}"#, r#"{"a":"#.repeat(depth), "}".repeat(depth))
+    };
+    let batch = |count: usize| format!("[{}]", vec![event; count].join(","));
+    let post = |path: &str, body: String| client.post(server.url(path)).body(body).send();
+    let deep = text(post("/api/v1/events", deep(1000)).await.unwrap()).await;
+    assert_eq!(deep.0, 400, "{}", deep.1);
+    assert!(deep.1.contains("is nested too deeply: at most 127 levels"), "{}", deep.1);
+    let many = text(post("/api/v1/events/batch", batch(1001)).await.unwrap()).await;
+    assert_eq!(many.0, 400);
+    assert!(many.1.contains("must hold at most 1000 events"), "{}", many.1);
+    let page = text(client.get(server.url("/api/v1/events")).send().await.unwrap()).await;
+    assert!(!page.1.contains("a.b"), "{}", page.1);
+    let thousand = text(post("/api/v1/events/batch", batch(1000)).await.unwrap()).await;
+    assert_eq!(thousand.0, 202, "{}", thousand.1);
+}
+
+#[tokio::test]
+async fn without_credentials_the_api_answers_401_and_health_200() {
+    let server = Server::start(1, "auth.tokens = [{ name = \"ci\", token = \"t0ken\" }]");
+    let client = Client::new();
+    let url = server.url("/api/v1/metrics");
+    for (request, status) in [
+        (client.get(&url), 401),
+        (client.get(&url).bearer_auth("wrong"), 401),
+        (client.get(&url).bearer_auth("t0ken"), 200),
+        (client.post(server.url("/api/v1/events")).body("{}"), 401),
+        (client.get(server.url("/api/v1/events/health")), 200),
+    ] {
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), status);
+        if status == 401 {
+            assert_eq!(answer.headers()["www-authenticate"], "Bearer, Basic realm=\"stompbox\"");
+        }
+    }
+}
+
+async fn text(response: Response) -> (u16, String) {
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
+async fn exchange(server: &Server, request: &str) -> String {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}

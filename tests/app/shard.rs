@@ -1,0 +1,312 @@
+//! One shard with transports that do what a test tells them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use stompbox::broker::app::{AppAnswer, AppEffect, AppHandler};
+use stompbox::broker::auth::StaticAuthenticator;
+use stompbox::broker::topic::RetainedLimits;
+use stompbox::broker::{Broker, BrokerError, Settings, inbox, mailbox};
+use stompbox::config::Config;
+use stompbox::message::{Destination, Framing, Image, Plain, Principal, Publication};
+use stompbox::net::fanout::Fanout;
+use stompbox::net::io::{Close, Ended, Incoming, MessageIo, Written};
+use tokio::task::LocalSet;
+use tokio::time::timeout;
+
+use crate::common::PATIENCE;
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_one_connection_takes_nobody_else_down() {
+    in_shard("", async |shard| {
+        let [broken, panics_reading, well] = [shard.connect().await, shard.connect().await, shard.connect().await];
+        for wire in [&broken, &panics_reading, &well] {
+            wire.say("SUBSCRIBE\nid:a\ndestination:/topic/a\nreceipt:r\n\n\0");
+            wire.until("receipt-id:r").await;
+        }
+        broken.panics_writing.set(true);
+        panics_reading.panics_reading.set(true);
+        panics_reading.wake();
+        shard.publish("first");
+        well.until("\n\nfirst\0").await;
+        shard.until(|broker| broker.stats().connections.value() == 1).await;
+        shard.publish("second");
+        well.until("\n\nsecond\0").await;
+        // Their places in the tables are free, and those who come next find everything in order.
+        let next = shard.connect().await;
+        next.say("SUBSCRIBE\nid:a\ndestination:/topic/a\nreceipt:r\n\n\0");
+        next.until("receipt-id:r").await;
+        shard.publish("third");
+        next.until("\n\nthird\0").await;
+        assert!(!broken.said.borrow().contains("first"));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_no_answers_is_asked_for_no_more_questions() {
+    in_shard("", async |shard| {
+        let client = shard.connect().await;
+        client.say("SUBSCRIBE\nid:a\ndestination:/topic/answers\nreceipt:r\n\n\0");
+        client.until("receipt-id:r").await;
+        client.is_blocked.set(true);
+        for _ in 0..10 {
+            client.say(&"SEND\ndestination:/app/ask\n\n\0".repeat(1000));
+        }
+        // While it is another's turn again and again, nothing more is taken from this one.
+        let other = shard.connect().await;
+        for _ in 0..100 {
+            other.say("UNSUBSCRIBE\nid:x\nreceipt:r\n\n\0");
+            other.until("receipt-id:r").await;
+        }
+        let asked = shard.asked.load(Ordering::SeqCst);
+        // 64 KiB of answers of 1 KiB wait, and what was written at once before the socket was full.
+        assert!((1..=400).contains(&asked), "{asked} questions were answered");
+        client.is_blocked.set(false);
+        client.wake();
+        shard.until(|_| shard.asked.load(Ordering::SeqCst) == 10_000).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn heart_beats_do_not_pile_up_behind_a_blocked_socket() {
+    in_shard("stomp.heart_beat_send = \"100ms\"", async |shard| {
+        let client = shard.open();
+        client.say("CONNECT\naccept-version:1.2\nhost:a\nheart-beat:0,100\n\n\0");
+        client.until("CONNECTED").await;
+        client.said.borrow_mut().clear();
+        tokio::time::sleep(Duration::from_millis(350)).await;
+        assert_eq!(client.said.borrow().as_str(), "\n\n\n");
+        client.is_blocked.set(true);
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        client.is_blocked.set(false);
+        client.wake();
+        client.said.borrow_mut().clear();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(client.said.borrow().len() <= 1, "{} heart-beats at once", client.said.borrow().len());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn time_passes_for_a_client_that_never_pauses() {
+    in_shard("stomp.connect_timeout = \"100ms\"", async |shard| {
+        let client = shard.open();
+        client.floods.set(true);
+        client.wake();
+        client.until("Connect timeout").await;
+        shard.until(|broker| broker.stats().connections.value() == 0).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_cannot_be_written_to_is_forgotten_although_it_is_not_read() {
+    in_shard("", async |shard| {
+        let client = shard.connect().await;
+        client.say("SUBSCRIBE\nid:a\ndestination:/topic/answers\n\n\0");
+        client.is_blocked.set(true);
+        client.say(&"SEND\ndestination:/app/ask\n\n\0".repeat(1000));
+        shard.until(|_| shard.asked.load(Ordering::SeqCst) > 0).await;
+        client.is_lost.set(true);
+        client.wake();
+        shard.until(|broker| broker.stats().connections.value() == 0).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_acknowledges_nothing_is_closed_by_the_delivery_that_is_too_much() {
+    in_shard("stomp.limits.unacked = 2", async |shard| {
+        let client = shard.connect().await;
+        client.say("SUBSCRIBE\nid:a\ndestination:/topic/a\nack:client\nreceipt:r\n\n\0");
+        client.until("receipt-id:r").await;
+        for _ in 0..3 {
+            shard.publish("x");
+        }
+        client.until("3 messages would wait for ACK or NACK; at most 2 may").await;
+        shard.until(|broker| broker.stats().connections.value() == 0).await;
+    })
+    .await;
+}
+
+async fn in_shard(settings: &str, test: impl AsyncFnOnce(&Shard)) {
+    let config = Config::from_toml(settings).unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let limits = Settings {
+        shards: 1,
+        inbox: inbox::Limits { messages: 100, bytes: 1 << 20 },
+        mailbox: mailbox::Limits { messages: 100, bytes: 1 << 20 },
+        retained: RetainedLimits { destinations: 10, bytes: 1 << 20 },
+    };
+    let handlers: HashMap<&str, Arc<dyn AppHandler>> =
+        HashMap::from([("/app/ask", Arc::new(Answers(Arc::clone(&asked))) as Arc<dyn AppHandler>)]);
+    let authenticator = StaticAuthenticator::new(Vec::new(), Vec::new(), true);
+    let broker = Broker::new(limits, Box::new(authenticator), handlers);
+    let fanout = Fanout::new(0, broker.clone(), Arc::new(config.stomp));
+    LocalSet::new()
+        .run_until(async {
+            tokio::task::spawn_local(Rc::clone(&fanout).run());
+            test(&Shard { broker, fanout, asked }).await;
+        })
+        .await;
+}
+
+struct Shard {
+    broker: Broker,
+    fanout: Rc<Fanout>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Shard {
+    fn open(&self) -> Rc<Wire> {
+        let wire = Rc::new(Wire::default());
+        self.fanout.connect(Box::new(WireIo(Rc::clone(&wire))), "test", None);
+        wire
+    }
+
+    async fn connect(&self) -> Rc<Wire> {
+        let wire = self.open();
+        wire.say("CONNECT\naccept-version:1.2\nhost:a\n\n\0");
+        wire.until("CONNECTED").await;
+        wire
+    }
+
+    fn publish(&self, body: &'static str) {
+        let destination = Destination::parse("/topic/a").unwrap();
+        self.broker.publish(Publication { destination, headers: Vec::new(), body: body.into() }).unwrap();
+    }
+
+    async fn until(&self, mut is_so: impl FnMut(&Broker) -> bool) {
+        let so = async {
+            while !is_so(&self.broker) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, so).await.expect("it comes to be so");
+    }
+}
+
+/// Answers each question with 1 KiB to the client's own subscriptions.
+struct Answers(Arc<AtomicUsize>);
+
+impl AppHandler for Answers {
+    fn handle_send(&self, _principal: &Principal, _publication: &Publication) -> Result<AppEffect, BrokerError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        let answer = AppAnswer { content_type: "text/plain", body: Bytes::from(vec![b'x'; 1024]) };
+        Ok(AppEffect::Deliver(Destination::parse("/topic/answers").unwrap(), answer))
+    }
+
+    fn handle_subscribe(&self, _principal: &Principal) -> Result<Option<AppAnswer>, BrokerError> {
+        Ok(None)
+    }
+}
+
+/// What a test holds of a transport.
+#[derive(Default)]
+struct Wire {
+    incoming: RefCell<VecDeque<Bytes>>,
+    said: RefCell<String>,
+    is_blocked: Cell<bool>,
+    is_lost: Cell<bool>,
+    floods: Cell<bool>,
+    panics_reading: Cell<bool>,
+    panics_writing: Cell<bool>,
+    connection: RefCell<Option<Waker>>,
+    test: RefCell<Option<Waker>>,
+}
+
+impl Wire {
+    fn say(&self, text: &str) {
+        self.incoming.borrow_mut().push_back(Bytes::copy_from_slice(text.as_bytes()));
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.connection.take() {
+            waker.wake();
+        }
+    }
+
+    /// Waits until the server has said `text`, and forgets all that it said.
+    async fn until(&self, text: &str) {
+        let said = poll_fn(|cx| {
+            if self.said.borrow().contains(text) {
+                self.said.borrow_mut().clear();
+                return Poll::Ready(());
+            }
+            *self.test.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        });
+        assert!(timeout(PATIENCE, said).await.is_ok(), "no {text:?} in {:?}", self.said.borrow());
+    }
+}
+
+struct WireIo(Rc<Wire>);
+
+impl MessageIo for WireIo {
+    fn framing(&self) -> &'static dyn Framing {
+        &Plain
+    }
+
+    fn transport(&self) -> &'static str {
+        "test"
+    }
+
+    fn try_write(&self, queue: &mut VecDeque<Image>) -> io::Result<Written> {
+        assert!(!self.0.panics_writing.get(), "as the test wants it");
+        let mut bytes = 0;
+        while !self.0.is_blocked.get()
+            && let Some(image) = queue.pop_front()
+        {
+            bytes += image.len();
+            let text = [image.head, image.tail].concat();
+            self.0.said.borrow_mut().push_str(std::str::from_utf8(&text).unwrap());
+        }
+        if let Some(test) = self.0.test.take() {
+            test.wake();
+        }
+        Ok(Written { bytes, is_blocked: !queue.is_empty() })
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.0.is_lost.get() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        if !self.0.is_blocked.get() {
+            return Poll::Ready(Ok(()));
+        }
+        *self.0.connection.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>) -> Poll<Incoming> {
+        assert!(!self.0.panics_reading.get(), "as the test wants it");
+        if self.0.is_lost.get() {
+            return Poll::Ready(Incoming::Ended(Ended::Lost(io::ErrorKind::ConnectionReset)));
+        }
+        if self.0.floods.get() {
+            return Poll::Ready(Incoming::Octets(Bytes::from_static(b"\n")));
+        }
+        match self.0.incoming.borrow_mut().pop_front() {
+            Some(octets) => Poll::Ready(Incoming::Octets(octets)),
+            None => {
+                *self.0.connection.borrow_mut() = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn farewell(&self, _close: &Close, queue: &mut VecDeque<Image>) {
+        queue.push_back(Bytes::from_static(b"farewell").into());
+    }
+}
