@@ -11,6 +11,7 @@ use super::sources::Merged;
 use super::units::{Size, Time};
 use super::{Auth, Config, ConfigError, Log, LogFormat, MailboxLimits, Metrics, Schedule, Server, SockJs, Topics};
 use crate::message::Destination;
+use crate::sockjs::{Transport, Transports};
 use crate::{feeds, sockjs, stomp};
 
 pub(super) fn config(merged: Merged) -> Result<Config, ConfigError> {
@@ -95,7 +96,7 @@ fn sockjs(raw: &raw::SockJs) -> SockJs {
         path: raw.path.clone(),
         sessions: raw.sessions,
         service: sockjs::Settings {
-            websocket: raw.websocket,
+            transports: transports(raw),
             heartbeat: raw.heartbeat.0,
             disconnect_delay: raw.disconnect_delay.0,
             response_limit_bytes: raw.response_limit.0,
@@ -104,8 +105,16 @@ fn sockjs(raw: &raw::SockJs) -> SockJs {
             cookie_needed: raw.cookie_needed,
             base_url: raw.base_url.clone(),
             origins: raw.origins.clone(),
+            frame_ancestors: raw.iframe.then(|| raw.frame_ancestors.clone()),
+            sessions_per_address: raw.sessions_per_address,
         },
     }
+}
+
+fn transports(raw: &raw::SockJs) -> Transports {
+    let listed: Transports = raw.transports.iter().filter_map(|name| Transport::of_name(name)).collect();
+    let left_out: &[Transport] = if raw.websocket { &[] } else { &[Transport::WebSocket, Transport::RawWebSocket] };
+    left_out.iter().fold(listed, |set, &transport| set.without(transport))
 }
 
 fn metrics(merged: &Merged) -> Result<Metrics, ConfigError> {

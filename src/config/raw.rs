@@ -162,6 +162,7 @@ impl Default for Topics {
 pub(super) struct SockJs {
     pub(super) path: String,
     pub(super) websocket: bool,
+    pub(super) transports: Vec<String>,
     pub(super) heartbeat: Time,
     pub(super) disconnect_delay: Time,
     pub(super) response_limit: Size,
@@ -171,7 +172,10 @@ pub(super) struct SockJs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) base_url: Option<String>,
     pub(super) origins: Vec<String>,
+    pub(super) iframe: bool,
+    pub(super) frame_ancestors: Vec<String>,
     pub(super) sessions: usize,
+    pub(super) sessions_per_address: usize,
 }
 
 impl Default for SockJs {
@@ -179,6 +183,7 @@ impl Default for SockJs {
         Self {
             path: "/ws".into(),
             websocket: true,
+            transports: crate::sockjs::Transport::ALL.map(|transport| transport.name().into()).into(),
             heartbeat: seconds(25),
             disconnect_delay: seconds(5),
             response_limit: kib(128),
@@ -188,7 +193,10 @@ impl Default for SockJs {
             cookie_needed: false,
             base_url: None,
             origins: Vec::new(),
+            iframe: false,
+            frame_ancestors: Vec::new(),
             sessions: 100_000,
+            sessions_per_address: 0,
         }
     }
 }

@@ -115,6 +115,8 @@ fn every_default_arrives_in_the_checked_settings() {
     assert_eq!((config.sockjs.path.as_str(), config.sockjs.sessions), ("/ws", 100_000));
     assert_eq!(config.sockjs.service.heartbeat, Duration::from_secs(25));
     assert_eq!(config.sockjs.service.response_limit_bytes, 128 << 10);
+    assert_eq!(config.sockjs.service.transports, sockjs::Transports::ALL);
+    assert_eq!((&config.sockjs.service.frame_ancestors, config.sockjs.service.sessions_per_address), (&None, 0));
     assert_eq!(config.metrics.period, Duration::from_secs(1));
     assert_eq!(config.metrics.destination.as_str(), "/topic/metrics");
     assert_eq!(config.metrics.events.profile, feeds::events::Profile::Documented);
@@ -189,6 +191,31 @@ fn every_range_ends_where_its_rule_says() {
             assert!(check(&text).is_err(), "{} = {text}", rule.key);
         }
     }
+}
+
+#[test]
+fn the_transports_offered_are_those_listed_without_the_websockets_that_are_off() {
+    use sockjs::Transport::{EventSource, RawWebSocket, WebSocket, Xhr};
+    let offered = |text: &str| load(text).sockjs.service.transports;
+    let listed = "sockjs.transports = [\"websocket\", \"raw-websocket\", \"xhr\", \"eventsource\"]";
+    assert_eq!(offered(listed), [WebSocket, RawWebSocket, Xhr, EventSource].into_iter().collect());
+    assert_eq!(offered(&format!("{listed}\nsockjs.websocket = false")), [Xhr, EventSource].into_iter().collect());
+    assert_eq!(
+        error("sockjs.transports = [\"xhr-streaming\"]"),
+        "stompbox.toml, line 1, column 22: sockjs.transports[0] = \"xhr-streaming\" is refused: it must be \
+         one of websocket, raw-websocket, xhr, xhr_streaming, eventsource, htmlfile, jsonp"
+    );
+}
+
+#[test]
+fn the_iframe_is_off_unless_enabled_and_names_its_ancestors() {
+    let ancestors = |text: &str| load(text).sockjs.service.frame_ancestors;
+    assert_eq!(ancestors("sockjs.frame_ancestors = [\"https://a.example\"]"), None);
+    assert_eq!(ancestors("sockjs.iframe = true"), Some(vec![]));
+    let listed = ancestors("sockjs = { iframe = true, frame_ancestors = [\"https://a.example\", \"*\"] }");
+    assert_eq!(listed, Some(vec!["https://a.example".into(), "*".into()]));
+    assert!(error("sockjs.frame_ancestors = [\"'self'; x\"]").contains("sockjs.frame_ancestors[0]"));
+    assert_eq!(load("sockjs.sessions_per_address = 7").sockjs.service.sessions_per_address, 7);
 }
 
 #[test]

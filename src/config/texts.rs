@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::rules::Text;
 use crate::message::{Destination, DestinationKind, MAX_DESTINATION_BYTES};
+use crate::sockjs::Transport;
 
 pub(super) const LISTEN: Text = Text {
     allowed: "an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080",
@@ -32,6 +33,16 @@ pub(super) const BASE_URL: Text = Text {
 pub(super) const ORIGIN: Text = Text {
     allowed: "an origin as browsers send it, such as https://example.org or http://localhost:3000",
     accepts: is_origin,
+};
+
+pub(super) const ANCESTOR: Text = Text {
+    allowed: "an origin such as https://example.org, or * for all",
+    accepts: |text| text == "*" || is_origin(text),
+};
+
+pub(super) const TRANSPORT: Text = Text {
+    allowed: "one of websocket, raw-websocket, xhr, xhr_streaming, eventsource, htmlfile, jsonp",
+    accepts: |text| Transport::of_name(text).is_some(),
 };
 
 pub(super) const LOGIN: Text = Text {

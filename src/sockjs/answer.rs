@@ -4,8 +4,8 @@ use chrono::{DateTime, Duration, Utc};
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
-use super::Settings;
 use super::route::{ReceiveTransport, Route, SendTransport};
+use super::{Settings, Transport};
 
 /// The body of the greeting.
 pub const GREETING: &str = "Welcome to SockJS!\n";
@@ -27,6 +27,13 @@ pub fn put_headers(
         Route::Greeting | Route::NotFound => put(answer, header::CONTENT_TYPE, TEXT),
         Route::Iframe => {
             put(answer, header::CONTENT_TYPE, "text/html; charset=UTF-8");
+            put(answer, header::CONTENT_SECURITY_POLICY, &frame_ancestors(settings));
+            put(answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+            put_cached(now, answer);
+        }
+        Route::Script => {
+            put(answer, header::CONTENT_TYPE, "text/javascript; charset=UTF-8");
+            put(answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
             put_cached(now, answer);
         }
         Route::Info => {
@@ -92,7 +99,7 @@ pub enum UpgradeError {
 /// The body of `info`; `entropy` must be fresh and unpredictable.
 pub fn info(settings: &Settings, entropy: u32) -> String {
     let mut info = serde_json::json!({
-        "websocket": settings.websocket,
+        "websocket": settings.transports.has(Transport::WebSocket),
         "origins": ["*:*"],
         "cookie_needed": settings.cookie_needed,
         "entropy": entropy,
@@ -111,9 +118,9 @@ pub fn iframe_page(client_url: &str) -> String {
 }
 
 /// The `ETag` of a page, quotation marks included; the same in every process.
-pub fn etag(page: &str) -> String {
-    let fnv1a = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-    format!("\"{:016x}\"", page.bytes().fold(0xcbf2_9ce4_8422_2325, fnv1a))
+pub fn etag(page: &[u8]) -> String {
+    let fnv1a = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+    format!("\"{:016x}\"", page.iter().fold(0xcbf2_9ce4_8422_2325, fnv1a))
 }
 
 /// Whether the client has the page with that tag already, to be answered with 304.
@@ -123,19 +130,32 @@ pub fn is_not_modified(request: &HeaderMap, etag: &str) -> bool {
     tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
-/// Where the iframe page loads sockjs-client from unless a copy is served.
-pub const CLIENT_URL: &str = "https://cdn.jsdelivr.net/npm/sockjs-client@1/dist/sockjs.min.js";
+/// sockjs-client 1.6.1 (MIT, its licence is beside it), for the iframe page: a page that is to
+/// work behind a bad proxy must not need another host.
+pub const CLIENT: &[u8] = include_bytes!("client/sockjs-1.6.1.min.js");
+
+/// Where the iframe page of a service mounted at `mount` loads it from; the query changes with
+/// the version, as caches keep it for a year.
+pub fn client_url(mount: &str) -> String {
+    format!("{mount}/sockjs.min.js?v=1.6.1")
+}
 
 fn put_receiver(transport: ReceiveTransport, settings: &Settings, request: &HeaderMap, answer: &mut HeaderMap) {
     put(answer, header::CONTENT_TYPE, transport.content_type());
     put(answer, header::CACHE_CONTROL, NOT_CACHED);
     put_cookie(settings, request, answer);
+    if transport.streams() {
+        // nginx would hold a stream back until its buffer is full.
+        put(answer, HeaderName::from_static("x-accel-buffering"), "no");
+    }
     match transport {
         ReceiveTransport::Xhr | ReceiveTransport::XhrStreaming | ReceiveTransport::EventSource => {
             put_cors(settings, request, answer);
         }
-        ReceiveTransport::Jsonp => put(answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        ReceiveTransport::HtmlFile => {}
+        // A page or script that another one names could be taken for something else.
+        ReceiveTransport::Jsonp | ReceiveTransport::HtmlFile => {
+            put(answer, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+        }
     }
 }
 
@@ -175,6 +195,13 @@ fn put_cached(now: DateTime<Utc>, answer: &mut HeaderMap) {
     put(answer, header::EXPIRES, &expires.format("%a, %d %b %Y %H:%M:%S GMT").to_string());
 }
 
+/// Who may frame the iframe page.
+fn frame_ancestors(settings: &Settings) -> String {
+    let listed = settings.frame_ancestors.as_deref().unwrap_or_default();
+    let listed = if listed.is_empty() { "'self'".to_owned() } else { listed.join(" ") };
+    format!("frame-ancestors {listed}")
+}
+
 /// A value that no header can hold is left out; of the values here none is.
 fn put(answer: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
@@ -198,13 +225,13 @@ const IFRAME_HEAD: &str = r#"<!DOCTYPE html>
 <head>
   <meta http-equiv="X-UA-Compatible" content="IE=edge" />
   <meta http-equiv="Content-Type" content="text/html; charset=UTF-8" />
-  <script>
-    document.domain = document.domain;
-    _sockjs_onload = function(){SockJS.bootstrap_iframe();};
-  </script>
   <script src=""#;
 
 const IFRAME_TAIL: &str = r#""></script>
+  <script>
+    document.domain = document.domain;
+    SockJS.bootstrap_iframe();
+  </script>
 </head>
 <body>
   <h2>Don't panic!</h2>

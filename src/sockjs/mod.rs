@@ -14,6 +14,7 @@
 //! | a receiver that takes nothing for two heartbeats is given up | bounded memory | `a_receiver_that_takes_nothing_for_two_heartbeats_is_given_up` |
 //! | `xhr_send` takes a single JSON string too | as a websocket does | `a_single_string_is_one_message` |
 //! | `<` leaves escaped in `htmlfile` | a message could end the script | `a_message_cannot_end_the_script_of_htmlfile` |
+//! | a session is received by the transport, origin and `Authorization` that opened it | a learnt name is no key | `a_session_belongs_to_the_origin_authorization_and_transport_that_opened_it` |
 //! | a callback has at most 32 octets | as newer reference servers | `a_callback_is_1_to_32_letters_digits_dashes_underscores_and_dots` |
 
 pub mod answer;
@@ -24,16 +25,18 @@ pub mod payload;
 pub mod route;
 pub mod service;
 mod session;
+mod transport;
 
 use std::time::Duration;
 
 pub use session::{Action, Closed, InboxFull, ReceiverId, Session};
+pub use transport::{Transport, Transports};
 
 /// What a SockJS service needs to know from the settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Whether the websocket transports are offered.
-    pub websocket: bool,
+    /// Which transports are offered.
+    pub transports: Transports,
     /// How long a receiver may be silent before it gets `h`.
     pub heartbeat: Duration,
     /// How long a session lives without a receiver.
@@ -50,6 +53,11 @@ pub struct Settings {
     pub base_url: Option<String>,
     /// The origins that may use the service; empty: all.
     pub origins: Vec<String>,
+    /// Whether the iframe page is served, and the origins that may frame it; `*` is every one,
+    /// none is the server's own.
+    pub frame_ancestors: Option<Vec<String>>,
+    /// How many sessions one address may have, WebSockets included; zero: any number.
+    pub sessions_per_address: usize,
 }
 
 #[cfg(test)]
@@ -57,7 +65,7 @@ impl Settings {
     /// What `/echo` of the conformance server has, with a small inbox.
     fn conformance() -> Self {
         Self {
-            websocket: true,
+            transports: Transports::ALL,
             heartbeat: Duration::from_secs(25),
             disconnect_delay: Duration::from_secs(5),
             response_limit_bytes: 4096,
@@ -66,6 +74,8 @@ impl Settings {
             cookie_needed: false,
             base_url: None,
             origins: Vec::new(),
+            frame_ancestors: Some(vec!["*".into()]),
+            sessions_per_address: 0,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use http::Method;
 
 use super::framing::{Callback, CallbackError, ReceiverKind};
+use super::{Settings, Transport};
 
 /// What answers a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub enum Route<'a> {
     Greeting,
     /// 200 with the iframe page, or 304.
     Iframe,
+    /// 200 with sockjs-client for the iframe page, or 304.
+    Script,
     /// 200 with what the service offers.
     Info,
     /// 204; the methods are what `Access-Control-Allow-Methods` says.
@@ -50,11 +53,11 @@ pub enum Route<'a> {
 
 impl<'a> Route<'a> {
     /// Finds the route of a path below the mount, which is empty for the mount itself.
-    /// `is_upgrade` is whether the request asks for a websocket; `websocket` whether they are
-    /// offered.
-    pub fn of(method: &Method, path: &'a str, is_upgrade: bool, websocket: bool) -> Self {
+    /// `is_upgrade` is whether the request asks for a websocket. What the settings do not offer
+    /// is not there.
+    pub fn of(method: &Method, path: &'a str, is_upgrade: bool, settings: &Settings) -> Self {
         let (place, session) = Place::of(path, is_upgrade);
-        let mut rows = TABLE.iter().filter(|row| row.place == place && (websocket || !row.is_websocket()));
+        let mut rows = TABLE.iter().filter(|row| row.place == place && row.is_offered(settings));
         let found = rows.try_fold(String::new(), |allow, row| match allow.as_str() {
             _ if row.method == *method => ControlFlow::Break(row.answer),
             "" => ControlFlow::Continue(row.method.to_string()),
@@ -93,6 +96,25 @@ impl ReceiveTransport {
         }
     }
 
+    /// Whether it takes frame after frame in one response.
+    pub fn streams(self) -> bool {
+        match self {
+            Self::Xhr | Self::Jsonp => false,
+            Self::XhrStreaming | Self::EventSource | Self::HtmlFile => true,
+        }
+    }
+
+    /// Which transport it is part of.
+    pub fn transport(self) -> Transport {
+        match self {
+            Self::Xhr => Transport::Xhr,
+            Self::XhrStreaming => Transport::XhrStreaming,
+            Self::EventSource => Transport::EventSource,
+            Self::HtmlFile => Transport::HtmlFile,
+            Self::Jsonp => Transport::Jsonp,
+        }
+    }
+
     /// What kind of receiver the request is, with the callback that its query names where the
     /// transport needs one.
     ///
@@ -125,6 +147,7 @@ enum Place {
     Base,
     BaseUpgrade,
     Iframe,
+    Script,
     Info,
     RawWebSocket,
     Xhr,
@@ -144,6 +167,7 @@ impl Place {
             "" | "/" if is_upgrade => Self::BaseUpgrade,
             "" | "/" => Self::Base,
             "/info" => Self::Info,
+            "/sockjs.min.js" => Self::Script,
             "/websocket" => Self::RawWebSocket,
             _ if is_iframe(path) => Self::Iframe,
             _ => return Self::of_session(path).unwrap_or((Self::Nowhere, "")),
@@ -201,8 +225,22 @@ impl Row {
         Self { place, method, answer }
     }
 
-    fn is_websocket(&self) -> bool {
-        matches!(self.answer, Answer::WebSocket | Answer::RawWebSocket)
+    fn is_offered(&self, settings: &Settings) -> bool {
+        let offers = |transport| settings.transports.has(transport);
+        match self.place {
+            Place::Iframe | Place::Script => settings.frame_ancestors.is_some(),
+            Place::BaseUpgrade | Place::RawWebSocket => offers(Transport::RawWebSocket),
+            Place::WebSocket => offers(Transport::WebSocket),
+            Place::Xhr => offers(Transport::Xhr),
+            Place::XhrStreaming => offers(Transport::XhrStreaming),
+            Place::EventSource => offers(Transport::EventSource),
+            Place::HtmlFile => offers(Transport::HtmlFile),
+            Place::Jsonp | Place::JsonpSend => offers(Transport::Jsonp),
+            Place::XhrSend => [Transport::Xhr, Transport::XhrStreaming, Transport::EventSource, Transport::HtmlFile]
+                .into_iter()
+                .any(offers),
+            Place::Base | Place::Info | Place::Nowhere => true,
+        }
     }
 }
 
@@ -210,6 +248,7 @@ impl Row {
 enum Answer {
     Greeting,
     Iframe,
+    Script,
     Info,
     Options(&'static str),
     Receive(ReceiveTransport),
@@ -223,6 +262,7 @@ impl Answer {
         match self {
             Self::Greeting => Route::Greeting,
             Self::Iframe => Route::Iframe,
+            Self::Script => Route::Script,
             Self::Info => Route::Info,
             Self::Options(methods) => Route::Options { methods },
             Self::Receive(transport) => Route::Receive { session, transport },
@@ -233,13 +273,14 @@ impl Answer {
     }
 }
 
-static TABLE: [Row; 17] = {
+static TABLE: [Row; 18] = {
     use Answer::{Options, Receive, Send};
     use ReceiveTransport as Transport;
     [
         Row::new(Place::Base, Method::GET, Answer::Greeting),
         Row::new(Place::BaseUpgrade, Method::GET, Answer::RawWebSocket),
         Row::new(Place::Iframe, Method::GET, Answer::Iframe),
+        Row::new(Place::Script, Method::GET, Answer::Script),
         Row::new(Place::Info, Method::OPTIONS, Options("OPTIONS, GET")),
         Row::new(Place::Info, Method::GET, Answer::Info),
         Row::new(Place::RawWebSocket, Method::GET, Answer::RawWebSocket),
@@ -259,6 +300,7 @@ static TABLE: [Row; 17] = {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Transports;
     use super::*;
 
     #[test]
@@ -271,9 +313,9 @@ mod tests {
 
     #[test]
     fn an_upgrade_at_the_mount_is_a_raw_websocket_where_they_are_offered() {
-        assert_eq!(Route::of(&Method::GET, "", true, true), Route::RawWebSocket);
-        assert_eq!(Route::of(&Method::GET, "/", true, true), Route::RawWebSocket);
-        assert_eq!(Route::of(&Method::GET, "", true, false), Route::NotFound);
+        assert_eq!(Route::of(&Method::GET, "", true, &Settings::conformance()), Route::RawWebSocket);
+        assert_eq!(Route::of(&Method::GET, "/", true, &Settings::conformance()), Route::RawWebSocket);
+        assert_eq!(Route::of(&Method::GET, "", true, &without(&[Transport::RawWebSocket])), Route::NotFound);
     }
 
     #[test]
@@ -355,12 +397,42 @@ mod tests {
     }
 
     #[test]
-    fn websockets_that_are_not_offered_are_not_found() {
-        for (method, path) in
-            [(Method::GET, "/websocket"), (Method::GET, "/0/s/websocket"), (Method::POST, "/0/s/websocket")]
-        {
-            assert_eq!(Route::of(&method, path, true, false), Route::NotFound, "{path}");
+    fn what_is_not_offered_is_not_found() {
+        let of =
+            |method: &Method, path, settings: &Settings| Route::of(method, path, false, settings) == Route::NotFound;
+        for (transport, path) in [
+            (Transport::RawWebSocket, "/websocket"),
+            (Transport::WebSocket, "/0/s/websocket"),
+            (Transport::Xhr, "/0/s/xhr"),
+            (Transport::XhrStreaming, "/0/s/xhr_streaming"),
+            (Transport::EventSource, "/0/s/eventsource"),
+            (Transport::HtmlFile, "/0/s/htmlfile"),
+            (Transport::Jsonp, "/0/s/jsonp"),
+            (Transport::Jsonp, "/0/s/jsonp_send"),
+        ] {
+            for method in [Method::GET, Method::POST, Method::OPTIONS] {
+                assert!(of(&method, path, &without(&[transport])), "{path}");
+                assert!(!of(&method, path, &Settings::conformance()), "{path}");
+            }
         }
+    }
+
+    #[test]
+    fn xhr_send_is_there_while_one_of_its_receivers_is() {
+        use Transport::{EventSource, HtmlFile, Xhr, XhrStreaming};
+        let found = |left_out: &[Transport]| Route::of(&Method::POST, "/0/s/xhr_send", false, &without(left_out));
+        assert_ne!(found(&[Xhr, XhrStreaming, EventSource]), Route::NotFound);
+        assert_ne!(found(&[XhrStreaming, EventSource, HtmlFile]), Route::NotFound);
+        assert_eq!(found(&[Xhr, XhrStreaming, EventSource, HtmlFile]), Route::NotFound);
+    }
+
+    #[test]
+    fn the_iframe_and_its_script_are_off_unless_enabled() {
+        let off = Settings { frame_ancestors: None, ..Settings::conformance() };
+        for path in ["/iframe.html", "/iframe-1.6.1.html", "/sockjs.min.js"] {
+            assert_eq!(Route::of(&Method::GET, path, false, &off), Route::NotFound, "{path}");
+        }
+        assert_eq!(get("/sockjs.min.js"), Route::Script);
     }
 
     #[test]
@@ -397,7 +469,12 @@ mod tests {
     }
 
     fn route(method: Method, path: &str) -> Route<'_> {
-        Route::of(&method, path, false, true)
+        Route::of(&method, path, false, &Settings::conformance())
+    }
+
+    fn without(left_out: &[Transport]) -> Settings {
+        let transports = left_out.iter().fold(Transports::ALL, |set, &transport| set.without(transport));
+        Settings { transports, ..Settings::conformance() }
     }
 
     fn allow(methods: &str) -> Route<'static> {

@@ -2,11 +2,61 @@
 //!
 //! A session over HTTP lives on one shard, its home, whichever shard its requests arrive at.
 //! Make a [`Service`] and a [`Home`] for each shard with [`Service::new`], run each home on its
-//! shard, and hand every request below the mount to [`Service::handle`].
+//! shard, and hand every request below the mount to [`Service::handle`]. Nothing here knows
+//! what the messages mean: any program can mount a service beside whatever else it serves.
+//!
+//! ```no_run
+//! use std::rc::Rc;
+//!
+//! use http::{Request, Response};
+//! use hyper::body::Incoming;
+//! use stompbox::net::io::MessageIo;
+//! use stompbox::net::websocket;
+//! use stompbox::sockjs::Settings;
+//! use stompbox::sockjs::service::{Body, Client, Connections, Service, Socket};
+//!
+//! /// Sends every message back.
+//! struct Echo;
+//!
+//! impl Connections for Echo {
+//!     fn accept(&self, io: Box<dyn MessageIo>, _client: Client) {
+//!         tokio::task::spawn_local(async move {
+//!             let mut socket = Socket::new(io);
+//!             while let Some(message) = socket.recv().await {
+//!                 socket.send(&message);
+//!             }
+//!         });
+//!     }
+//! }
+//!
+//! /// Call it within a `LocalSet`; `requests` is what the program's own HTTP server does.
+//! fn mount(settings: Settings, websocket: websocket::Settings) -> Vec<Service> {
+//!     let (max_sessions, shards) = (10_000, 1);
+//!     let services = Service::new(settings, websocket, &[], max_sessions, shards);
+//!     let start = |(service, home): (Service, _)| {
+//!         let home: stompbox::sockjs::service::Home = home;
+//!         tokio::task::spawn_local(home.run(Rc::new(Echo)));
+//!         service
+//!     };
+//!     services.into_iter().map(start).collect()
+//! }
+//!
+//! /// Answers requests for `/echo` and below; `peer` is the client's address and port.
+//! async fn answer(echo: &Service, request: Request<Incoming>, peer: String) -> Option<Response<Body>> {
+//!     let below = request.uri().path().strip_prefix("/echo")?.to_owned();
+//!     Some(echo.handle(request, &below, peer).await)
+//! }
+//! ```
+//!
+//! `examples/sockjs_test_server.rs` mounts six of them on one listener.
 
+mod addresses;
 mod body;
+mod counted;
 mod home;
+mod owner;
 mod session_io;
+mod socket;
 mod websocket_io;
 
 use std::error::Error;
@@ -17,21 +67,25 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use chrono::Utc;
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use self::addresses::Addresses;
 pub use self::body::{Body, Reader};
+pub use self::counted::{Counters, Reading};
 pub use self::home::Home;
-use self::home::{Admission, Errand};
+use self::home::{Admission, Errand, Receive};
+use self::owner::Fingerprint;
 use self::session_io::SendError;
-use super::Settings;
+pub use self::socket::Socket;
 use super::answer;
 use super::framing::ReceiverKind;
 use super::payload;
 use super::route::{ReceiveTransport, Route, SendTransport};
+use super::{Settings, Transport};
 use crate::net::io::MessageIo;
 use crate::net::websocket::{self, handshake};
 
@@ -42,6 +96,8 @@ pub struct Service {
     subprotocols: &'static [&'static str],
     own: usize,
     homes: Arc<[mpsc::Sender<Errand>]>,
+    counters: Arc<[Arc<Counters>]>,
+    addresses: Arc<Addresses>,
     hasher: RandomState,
 }
 
@@ -75,6 +131,8 @@ impl Service {
         let settings = Arc::new(settings);
         let (homes, errands): (Vec<_>, Vec<_>) = (0..shards).map(|_| mpsc::channel(ERRANDS)).unzip();
         let homes: Arc<[_]> = homes.into();
+        let counters: Arc<[_]> = (0..shards).map(|_| Arc::new(Counters::default())).collect();
+        let addresses = Addresses::new(settings.sessions_per_address);
         let hasher = RandomState::new();
         let service = |(own, errands)| {
             let service = Self {
@@ -82,12 +140,26 @@ impl Service {
                 subprotocols,
                 own,
                 homes: Arc::clone(&homes),
+                counters: Arc::clone(&counters),
+                addresses: Arc::clone(&addresses),
                 hasher: hasher.clone(),
             };
-            let max_sessions = max_sessions.div_ceil(shards);
-            (service, Home { errands, settings: Arc::clone(&settings), websocket, max_sessions })
+            let home = Home {
+                errands,
+                settings: Arc::clone(&settings),
+                websocket,
+                max_sessions: max_sessions.div_ceil(shards),
+                counters: Arc::clone(&counters[own]),
+                addresses: Arc::clone(&addresses),
+            };
+            (service, home)
         };
         errands.into_iter().enumerate().map(service).collect()
+    }
+
+    /// What the counters of a transport stand at, all shards together.
+    pub fn read_counters(&self, transport: Transport) -> Reading {
+        self.counters.iter().map(|shard| shard.read(transport)).fold(Reading::default(), Reading::plus)
     }
 
     /// Answers a request; `below` is its path below the mount, empty for the mount itself.
@@ -102,32 +174,37 @@ impl Service {
         let mut response = Response::new(Body::Whole(Bytes::new()));
         answer::put_headers(&route, &self.settings, Utc::now(), &parts.headers, response.headers_mut());
         match &route {
+            Route::Iframe => {
+                let mount = parts.uri.path().strip_suffix(below).unwrap_or_default();
+                let page = answer::iframe_page(&answer::client_url(mount));
+                set_cached(&mut response, &parts.headers, page.into());
+            }
+            Route::Script => set_cached(&mut response, &parts.headers, Bytes::from_static(answer::CLIENT)),
             Route::Greeting => set(&mut response, StatusCode::OK, answer::GREETING),
             Route::Info => set(&mut response, StatusCode::OK, answer::info(&self.settings, entropy())),
             Route::Options { .. } => set(&mut response, StatusCode::NO_CONTENT, ""),
-            // The page would load a script from elsewhere; it comes with the transports that need it.
-            Route::Iframe | Route::NotFound => set_error(&mut response, StatusCode::NOT_FOUND, "Not found."),
+            Route::NotFound => set_error(&mut response, StatusCode::NOT_FOUND, "Not found."),
             Route::MethodNotAllowed { .. } => set(&mut response, StatusCode::METHOD_NOT_ALLOWED, ""),
             Route::Receive { session, transport } => {
                 self.receive(session, *transport, &parts, peer, &mut response).await;
             }
             Route::Send { session, transport } => self.send(session, *transport, &parts, body, &mut response).await,
-            Route::WebSocket => self.upgrade(&mut parts, true, peer, &mut response).await,
-            Route::RawWebSocket => self.upgrade(&mut parts, false, peer, &mut response).await,
+            Route::WebSocket => self.upgrade(&mut parts, Transport::WebSocket, peer, &mut response).await,
+            Route::RawWebSocket => self.upgrade(&mut parts, Transport::RawWebSocket, peer, &mut response).await,
         }
         response
     }
 
     /// `curl -I` is how people look whether a service is there: a page that GET gets has a head.
     fn route<'a>(&self, method: &Method, below: &'a str, is_upgrade: bool) -> Route<'a> {
-        let of = |method| Route::of(method, below, is_upgrade, self.settings.websocket);
+        let of = |method| Route::of(method, below, is_upgrade, &self.settings);
         match (method, of(&Method::GET)) {
-            (&Method::HEAD, page @ (Route::Greeting | Route::Info | Route::Iframe)) => page,
+            (&Method::HEAD, page @ (Route::Greeting | Route::Info | Route::Iframe | Route::Script)) => page,
             _ => of(method),
         }
     }
 
-    async fn upgrade(&self, parts: &mut Parts, framed: bool, peer: String, response: &mut Response<Body>) {
+    async fn upgrade(&self, parts: &mut Parts, transport: Transport, peer: String, response: &mut Response<Body>) {
         if !answer::is_allowed_origin(&self.settings, &parts.headers) {
             return set_error(response, StatusCode::FORBIDDEN, "This origin is not allowed.");
         }
@@ -138,7 +215,10 @@ impl Service {
         let Some(on_upgrade) = parts.extensions.remove::<OnUpgrade>() else {
             return set_error(response, StatusCode::BAD_REQUEST, "This connection cannot be upgraded.");
         };
-        let errand = Errand::Upgrade { on_upgrade, framed, client: client(parts, peer) };
+        let Some(seat) = self.addresses.enter(&peer) else {
+            return set_error(response, StatusCode::TOO_MANY_REQUESTS, TOO_MANY_OF_ADDRESS);
+        };
+        let errand = Errand::Upgrade { on_upgrade, transport, client: client(parts, peer), seat };
         if self.homes[self.own].send(errand).await.is_err() {
             return set_error(response, StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down.");
         }
@@ -163,13 +243,24 @@ impl Service {
         };
         let (writer, reader) = body::pipe();
         let (reply, admission) = oneshot::channel();
-        let errand =
-            Errand::Receive { session: session.into(), kind, body: writer, client: client(parts, peer), reply };
+        let errand = Errand::Receive(Box::new(Receive {
+            session: session.into(),
+            transport: transport.transport(),
+            kind,
+            from: Fingerprint::of(&parts.headers, &self.hasher),
+            body: writer,
+            client: client(parts, peer),
+            reply,
+        }));
         let sent = self.home(session).send(errand).await.is_ok();
         match admission.await {
             Ok(Admission::Attached) if sent => *response.body_mut() = Body::Frames(reader),
+            Ok(Admission::NotYours) => set_error(response, StatusCode::FORBIDDEN, NOT_YOURS),
             Ok(Admission::TooManySessions) => {
                 set_error(response, StatusCode::SERVICE_UNAVAILABLE, "There are too many sessions.");
+            }
+            Ok(Admission::TooManyOfAddress) => {
+                set_error(response, StatusCode::TOO_MANY_REQUESTS, TOO_MANY_OF_ADDRESS);
             }
             Ok(Admission::Attached) | Err(_) => {
                 set_error(response, StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down.");
@@ -207,7 +298,8 @@ impl Service {
             Err(error) => return set_error(response, StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         };
         let (reply, answer) = oneshot::channel();
-        let errand = Errand::Send { session: session.into(), messages, reply };
+        let from = Fingerprint::of(&parts.headers, &self.hasher);
+        let errand = Errand::Send { session: session.into(), from, messages, reply };
         if self.home(session).send(errand).await.is_err() {
             return set_error(response, StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down.");
         }
@@ -217,6 +309,7 @@ impl Service {
             (Ok(Ok(Err(SendError::UnknownSession)) | Err(_)), _) => {
                 set_error(response, StatusCode::NOT_FOUND, "Unknown session.");
             }
+            (Ok(Ok(Err(SendError::NotYours))), _) => set_error(response, StatusCode::FORBIDDEN, NOT_YOURS),
             (Err(_) | Ok(Ok(Err(SendError::Busy))), _) => {
                 set_error(response, StatusCode::SERVICE_UNAVAILABLE, "The session takes no more messages now.");
             }
@@ -237,8 +330,22 @@ fn set(response: &mut Response<Body>, status: StatusCode, body: impl Into<Bytes>
     *response.body_mut() = Body::Whole(body.into());
 }
 
+// sockjs-protocol test_cacheability
+fn set_cached(response: &mut Response<Body>, request: &HeaderMap, page: Bytes) {
+    let etag = answer::etag(&page);
+    if answer::is_not_modified(request, &etag) {
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        set(response, StatusCode::NOT_MODIFIED, "");
+    } else {
+        set(response, StatusCode::OK, page);
+    }
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+}
+
 fn set_error(response: &mut Response<Body>, status: StatusCode, text: impl Into<Bytes>) {
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(answer::TEXT));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(answer::TEXT));
     set(response, status, text);
 }
 
@@ -287,6 +394,10 @@ fn entropy() -> u32 {
     u32::from_ne_bytes(octets)
 }
 
+const NOT_YOURS: &str = "The session belongs to another client.";
+
+const TOO_MANY_OF_ADDRESS: &str = "There are too many sessions of this address.";
+
 /// Requests that may wait for one shard.
 const ERRANDS: usize = 1024;
 
@@ -295,3 +406,6 @@ const BODY_WAIT: Duration = Duration::from_secs(10);
 
 /// How long `xhr_send` waits for room in the session's inbox.
 const SEND_WAIT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

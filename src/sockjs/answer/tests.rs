@@ -1,5 +1,6 @@
 use http::Method;
 
+use super::super::Transports;
 use super::*;
 
 #[test]
@@ -12,8 +13,12 @@ fn info_says_what_the_service_offers() {
         "websocket": true, "origins": ["*:*"], "cookie_needed": false, "entropy": 4_294_967_295_u32,
     });
     assert_eq!(parsed(&Settings::conformance()), expected);
-    let other =
-        Settings { websocket: false, cookie_needed: true, base_url: Some("/b".into()), ..Settings::conformance() };
+    let other = Settings {
+        transports: Transports::ALL.without(Transport::WebSocket),
+        cookie_needed: true,
+        base_url: Some("/b".into()),
+        ..Settings::conformance()
+    };
     let expected = serde_json::json!({
         "websocket": false, "origins": ["*:*"], "cookie_needed": true, "entropy": 4_294_967_295_u32, "base_url": "/b",
     });
@@ -35,17 +40,48 @@ fn the_iframe_page_is_cached_for_a_year() {
         headers(&cookie_needed(), &Route::Iframe, &[]),
         [
             "cache-control: public, max-age=31536000",
+            "content-security-policy: frame-ancestors *",
             "content-type: text/html; charset=UTF-8",
-            "expires: Fri, 01 Jan 2027 00:00:00 GMT"
+            "expires: Fri, 01 Jan 2027 00:00:00 GMT",
+            "x-content-type-options: nosniff",
         ]
     );
+}
+
+#[test]
+fn the_iframe_page_says_who_may_frame_it() {
+    let policy = |frame_ancestors: &[&str]| {
+        let listed = frame_ancestors.iter().map(|&origin| origin.to_owned()).collect();
+        let settings = Settings { frame_ancestors: Some(listed), ..Settings::conformance() };
+        headers(&settings, &Route::Iframe, &[])[1].clone()
+    };
+    assert_eq!(policy(&[]), "content-security-policy: frame-ancestors 'self'");
+    assert_eq!(
+        policy(&["https://a.example", "https://b.example:8443"]),
+        "content-security-policy: frame-ancestors https://a.example https://b.example:8443"
+    );
+}
+
+#[test]
+fn the_script_of_the_iframe_is_cached_for_a_year() {
+    assert_eq!(
+        headers(&cookie_needed(), &Route::Script, &[]),
+        [
+            "cache-control: public, max-age=31536000",
+            "content-type: text/javascript; charset=UTF-8",
+            "expires: Fri, 01 Jan 2027 00:00:00 GMT",
+            "x-content-type-options: nosniff",
+        ]
+    );
+    assert!(CLIENT.starts_with(b"/* sockjs-client v1.6.1"));
+    assert_eq!(client_url("/live/ws"), "/live/ws/sockjs.min.js?v=1.6.1");
 }
 
 #[test]
 fn the_iframe_page_is_that_of_the_protocol() {
     let page = iframe_page("http://x/\"s.js");
     assert!(page.starts_with("<!DOCTYPE html>\n<html>\n<head>\n  <meta http-equiv=\"X-UA-Compatible\""));
-    assert!(page.contains("\n    _sockjs_onload = function(){SockJS.bootstrap_iframe();};\n"));
+    assert!(page.contains("\n    document.domain = document.domain;\n    SockJS.bootstrap_iframe();\n"));
     assert!(page.contains("\n  <script src=\"http://x/&quot;s.js\"></script>\n"));
     assert!(page.ends_with("</body>\n</html>"));
 }
@@ -53,10 +89,10 @@ fn the_iframe_page_is_that_of_the_protocol() {
 #[test]
 fn a_page_that_the_client_has_is_not_sent_again() {
     // sockjs-protocol test_cacheability
-    let tag = etag(&iframe_page(CLIENT_URL));
-    assert_eq!(tag, etag(&iframe_page(CLIENT_URL)));
-    assert_eq!(etag(""), "\"cbf29ce484222325\"");
-    assert_eq!(etag("a"), "\"af63dc4c8601ec8c\"");
+    let tag = etag(iframe_page("/s.js").as_bytes());
+    assert_eq!(tag, etag(iframe_page("/s.js").as_bytes()));
+    assert_eq!(etag(b""), "\"cbf29ce484222325\"");
+    assert_eq!(etag(b"a"), "\"af63dc4c8601ec8c\"");
     let asks = |value: &str| is_not_modified(&request(&[("if-none-match", value)]), &tag);
     assert!(asks(&tag) && asks("*") && asks(&format!("\"x\", W/{tag}")));
     assert!(!asks("\"x\"") && !is_not_modified(&HeaderMap::new(), &tag));
@@ -80,7 +116,7 @@ fn info_is_never_cached_and_open_to_other_origins() {
 #[test]
 fn options_are_cached_and_name_the_methods() {
     // sockjs-protocol verify_options, test_options_null_origin
-    let route = Route::of(&Method::OPTIONS, "/a/b/xhr", false, true);
+    let route = Route::of(&Method::OPTIONS, "/a/b/xhr", false, &Settings::conformance());
     assert_eq!(
         headers(&Settings::conformance(), &route, &[("origin", "null")]),
         [
@@ -145,7 +181,10 @@ fn each_receiver_has_its_content_type_and_is_never_cached() {
         assert!(answer.contains(&format!("content-type: {content_type}")), "{transport:?}");
         assert!(answer.contains(&format!("cache-control: {NOT_CACHED}")), "{transport:?}");
         let is_nosniff = answer.contains(&"x-content-type-options: nosniff".to_owned());
-        assert_eq!(is_nosniff, transport == ReceiveTransport::Jsonp, "{transport:?}");
+        let is_held_back = !answer.contains(&"x-accel-buffering: no".to_owned());
+        assert_eq!(is_held_back, matches!(transport, ReceiveTransport::Xhr | ReceiveTransport::Jsonp), "{transport:?}");
+        let is_named_by_pages = matches!(transport, ReceiveTransport::Jsonp | ReceiveTransport::HtmlFile);
+        assert_eq!(is_nosniff, is_named_by_pages, "{transport:?}");
     }
 }
 
@@ -190,7 +229,7 @@ fn the_cookie_is_the_clients_own_or_a_dummy() {
 #[test]
 fn a_wrong_method_gets_allow_and_nothing_else() {
     // sockjs-protocol verify405
-    let route = Route::of(&Method::GET, "/a/b/xhr", false, true);
+    let route = Route::of(&Method::GET, "/a/b/xhr", false, &Settings::conformance());
     assert_eq!(headers(&cookie_needed(), &route, &[]), ["allow: OPTIONS, POST"]);
 }
 

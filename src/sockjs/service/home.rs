@@ -10,31 +10,47 @@ use hyper::upgrade::OnUpgrade;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error};
 
+use super::addresses::{Addresses, Seat};
 use super::body::Writer;
-use super::session_io::{HttpSession, SendError};
+use super::counted::{Counted, Counters};
+use super::owner::{Fingerprint, Owner};
+use super::session_io::{HttpSession, SendError, SessionIo};
 use super::websocket_io::SockJsWebSocketIo;
 use super::{Client, Connections};
 use crate::net::http::upgraded;
 use crate::net::io::MessageIo;
 use crate::net::websocket::{self, RawWebSocket, WebSocket};
-use crate::sockjs::Settings;
 use crate::sockjs::framing::ReceiverKind;
+use crate::sockjs::{Settings, Transport};
 
 /// What a request asks of the shard where its session lives.
 pub(super) enum Errand {
     /// Take over an upgraded connection.
-    Upgrade { on_upgrade: OnUpgrade, framed: bool, client: Client },
+    Upgrade { on_upgrade: OnUpgrade, transport: Transport, client: Client, seat: Seat },
     /// Attach a response to a session, which it may open.
-    Receive { session: Box<str>, kind: ReceiverKind, body: Writer, client: Client, reply: oneshot::Sender<Admission> },
+    Receive(Box<Receive>),
     /// Give a session messages.
-    Send { session: Box<str>, messages: Vec<String>, reply: oneshot::Sender<Result<(), SendError>> },
+    Send { session: Box<str>, from: Fingerprint, messages: Vec<String>, reply: oneshot::Sender<Result<(), SendError>> },
+}
+
+/// A response that is to be attached.
+pub(super) struct Receive {
+    pub(super) session: Box<str>,
+    pub(super) transport: Transport,
+    pub(super) kind: ReceiverKind,
+    pub(super) from: Fingerprint,
+    pub(super) body: Writer,
+    pub(super) client: Client,
+    pub(super) reply: oneshot::Sender<Admission>,
 }
 
 /// Whether a response was attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
     Attached,
+    NotYours,
     TooManySessions,
+    TooManyOfAddress,
 }
 
 /// One shard's sessions; runs on that shard.
@@ -43,15 +59,22 @@ pub struct Home {
     pub(super) settings: Arc<Settings>,
     pub(super) websocket: websocket::Settings,
     pub(super) max_sessions: usize,
+    pub(super) counters: Arc<Counters>,
+    pub(super) addresses: Arc<Addresses>,
 }
 
-type Sessions = Rc<RefCell<HashMap<Box<str>, Rc<HttpSession>>>>;
+/// The live sessions by name. No borrow is held while anything else is called.
+#[derive(Clone, Default)]
+pub(super) struct Sessions(Rc<RefCell<HashMap<Box<str>, Rc<HttpSession>>>>);
 
 impl Home {
     /// Serves the shard's sessions, handing each connection to `connections`; ends with the
     /// last [`super::Service`].
-    pub async fn run(mut self, connections: Rc<dyn Connections>) {
-        let sessions = Sessions::default();
+    pub async fn run(self, connections: Rc<dyn Connections>) {
+        self.serve(Sessions::default(), connections).await;
+    }
+
+    pub(super) async fn serve(mut self, sessions: Sessions, connections: Rc<dyn Connections>) {
         while let Some(errand) = self.errands.recv().await {
             // A session that breaks down must not take the shard's others with it.
             let done = catch_unwind(AssertUnwindSafe(|| self.on_errand(errand, &sessions, &connections)));
@@ -63,35 +86,39 @@ impl Home {
 
     fn on_errand(&self, errand: Errand, sessions: &Sessions, connections: &Rc<dyn Connections>) {
         match errand {
-            Errand::Upgrade { on_upgrade, framed, client } => self.on_upgrade(on_upgrade, framed, client, connections),
-            Errand::Receive { session, kind, body, client, reply } => {
-                let admission = self.on_receive(sessions, session, kind, body, client, connections);
-                // Nobody waits for it where the client has gone meanwhile.
-                let _ = reply.send(admission);
+            Errand::Upgrade { on_upgrade, transport, client, seat } => {
+                self.on_upgrade(on_upgrade, transport, client, seat, connections);
             }
-            Errand::Send { session, messages, reply } => {
-                let found = sessions.borrow().get(&session).cloned();
-                match found {
-                    Some(found) => found.handle_payload(messages, reply),
-                    None => {
-                        let _ = reply.send(Err(SendError::UnknownSession));
-                    }
-                }
-            }
+            Errand::Receive(receive) => self.on_receive(sessions, *receive, connections),
+            Errand::Send { session, from, messages, reply } => match sessions.find(&session) {
+                Some(found) if found.owner.admits(from) => found.handle_payload(messages, reply),
+                Some(_) => refuse(reply, SendError::NotYours),
+                None => refuse(reply, SendError::UnknownSession),
+            },
         }
     }
 
-    fn on_upgrade(&self, on_upgrade: OnUpgrade, framed: bool, client: Client, connections: &Rc<dyn Connections>) {
+    fn on_upgrade(
+        &self,
+        on_upgrade: OnUpgrade,
+        transport: Transport,
+        client: Client,
+        seat: Seat,
+        connections: &Rc<dyn Connections>,
+    ) {
         let connections = Rc::clone(connections);
+        let counters = Arc::clone(&self.counters);
         let heartbeat = self.settings.heartbeat;
         let settings = self.websocket;
         tokio::task::spawn_local(async move {
             match upgraded(on_upgrade).await {
                 Ok((stream, read_ahead)) => {
                     let socket = WebSocket::new(stream, &read_ahead, &settings);
-                    let io: Box<dyn MessageIo> = match framed {
-                        true => Box::new(SockJsWebSocketIo::new(socket, heartbeat)),
-                        false => Box::new(RawWebSocket(socket)),
+                    let io: Box<dyn MessageIo> = if transport == Transport::RawWebSocket {
+                        Box::new(Counted::new(RawWebSocket(socket), transport, &counters, Some(seat)))
+                    } else {
+                        let io = SockJsWebSocketIo::new(socket, heartbeat);
+                        Box::new(Counted::new(io, transport, &counters, Some(seat)))
                     };
                     connections.accept(io, client);
                 }
@@ -100,33 +127,38 @@ impl Home {
         });
     }
 
-    fn on_receive(
-        &self,
-        sessions: &Sessions,
-        name: Box<str>,
-        kind: ReceiverKind,
-        body: Writer,
-        client: Client,
-        connections: &Rc<dyn Connections>,
-    ) -> Admission {
-        let known = sessions.borrow().get(&name).cloned();
-        let session = match known {
-            Some(session) => session,
-            None if sessions.borrow().len() >= self.max_sessions => return Admission::TooManySessions,
-            None => {
-                let session = HttpSession::new(&self.settings, transport(&kind));
-                sessions.borrow_mut().insert(name.clone(), Rc::clone(&session));
-                let registered = Registered { name, sessions: Rc::clone(sessions) };
-                let (driven, connections) = (Rc::clone(&session), Rc::clone(connections));
-                tokio::task::spawn_local(async move {
-                    driven.drive(connections, client).await;
-                    drop(registered);
-                });
-                session
+    fn on_receive(&self, sessions: &Sessions, receive: Receive, connections: &Rc<dyn Connections>) {
+        let Receive { session: name, transport, kind, from, body, client, reply } = receive;
+        let admission = match sessions.find(&name) {
+            Some(session) if session.owner.admits_receiver(transport, from) => {
+                session.handle_attach(kind, body);
+                Admission::Attached
             }
+            Some(_) => Admission::NotYours,
+            None if sessions.len() >= self.max_sessions => Admission::TooManySessions,
+            None => match self.addresses.enter(&client.peer) {
+                Some(seat) => {
+                    let session = self.open(sessions, name, Owner::new(transport, from), seat);
+                    session.handle_attach(kind, body);
+                    let io = Counted::new(SessionIo(session), transport, &self.counters, None);
+                    connections.accept(Box::new(io), client);
+                    Admission::Attached
+                }
+                None => Admission::TooManyOfAddress,
+            },
         };
-        session.handle_attach(kind, body);
-        Admission::Attached
+        // Nobody waits for it where the client has gone meanwhile.
+        let _ = reply.send(admission);
+    }
+
+    fn open(&self, sessions: &Sessions, name: Box<str>, owner: Owner, seat: Seat) -> Rc<HttpSession> {
+        let session = HttpSession::new(&self.settings, owner);
+        sessions.insert(name.clone(), Rc::clone(&session));
+        let registered = Registered { name, sessions: sessions.clone(), session: Rc::clone(&session), _seat: seat };
+        tokio::task::spawn_local(async move {
+            HttpSession::drive(&registered.session).await;
+        });
+        session
     }
 }
 
@@ -134,36 +166,54 @@ impl Home {
 struct Registered {
     name: Box<str>,
     sessions: Sessions,
+    session: Rc<HttpSession>,
+    _seat: Seat,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let mut sessions = self.sessions.borrow_mut();
-        sessions.remove(&self.name);
-        sessions.shrink_to_quarter();
+        self.sessions.remove(&self.name, &self.session);
     }
 }
 
-/// The transport's name for logs.
-fn transport(kind: &ReceiverKind) -> &'static str {
-    match kind {
-        ReceiverKind::Xhr => "xhr",
-        ReceiverKind::XhrStreaming => "xhr_streaming",
-        ReceiverKind::EventSource => "eventsource",
-        ReceiverKind::HtmlFile(_) => "htmlfile",
-        ReceiverKind::Jsonp(_) => "jsonp",
+fn refuse(reply: oneshot::Sender<Result<(), SendError>>, error: SendError) {
+    let _ = reply.send(Err(error));
+}
+
+impl Sessions {
+    /// The session of that name, unless it is over.
+    fn find(&self, name: &str) -> Option<Rc<HttpSession>> {
+        self.0.borrow().get(name).filter(|session| !session.has_ended()).cloned()
     }
-}
 
-trait Shrink {
-    fn shrink_to_quarter(&mut self);
-}
+    fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
 
-impl<K: Eq + std::hash::Hash, V> Shrink for HashMap<K, V> {
-    /// Gives memory back after a crowd has left.
-    fn shrink_to_quarter(&mut self) {
-        if self.capacity() > 1024 && self.len() * 4 < self.capacity() {
-            self.shrink_to(self.len() * 2);
+    fn insert(&self, name: Box<str>, session: Rc<HttpSession>) {
+        let former = self.0.borrow_mut().insert(name, session);
+        drop(former);
+    }
+
+    /// Forgets a session, though not another one that took over its name, and gives memory
+    /// back after a crowd has left.
+    fn remove(&self, name: &str, session: &Rc<HttpSession>) {
+        let mut sessions = self.0.borrow_mut();
+        if sessions.get(name).is_some_and(|found| Rc::ptr_eq(found, session)) {
+            sessions.remove(name);
+        }
+        if sessions.capacity() > KEPT_CAPACITY && sessions.len() * 4 < sessions.capacity() {
+            let len = sessions.len();
+            sessions.shrink_to(len * 2);
         }
     }
+
+    /// How many there are, and for how many there is memory.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.len(), self.0.borrow().capacity())
+    }
 }
+
+/// Below this many sessions the map's memory does not matter.
+const KEPT_CAPACITY: usize = 1024;

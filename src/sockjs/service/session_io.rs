@@ -7,12 +7,13 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use super::body::{Flow, Writer};
-use super::{Client, Connections};
+use super::owner::Owner;
 use crate::message::{Framing, Image};
 use crate::net::clock;
 use crate::net::io::{Close, Ended, Incoming, MessageIo, Written};
@@ -21,17 +22,20 @@ use crate::sockjs::{Action, InboxFull, ReceiverId, Session, Settings};
 
 /// A session that lives on this shard.
 pub(super) struct HttpSession {
+    pub(super) owner: Owner,
     session: RefCell<Session>,
-    transport: &'static str,
     responses: RefCell<Vec<(ReceiverId, Writer)>>,
     next_receiver: Cell<u64>,
     /// Payloads that wait for room in the inbox, in their order, each with its request.
     waiting: RefCell<VecDeque<Waiting>>,
     driver: RefCell<Option<Waker>>,
+    /// When the driver's timer goes off.
+    armed: Cell<Option<Instant>>,
     application: RefCell<Option<Waker>>,
+    /// Whether the application waits until more can be sent.
+    wants_room: Cell<bool>,
     is_lost: Cell<bool>,
     said_farewell: Cell<bool>,
-    opened: Cell<bool>,
     ended: Cell<bool>,
 }
 
@@ -41,24 +45,31 @@ type Waiting = (Vec<String>, oneshot::Sender<Result<(), SendError>>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SendError {
     UnknownSession,
+    NotYours,
     Busy,
 }
 
 impl HttpSession {
-    pub(super) fn new(settings: &Settings, transport: &'static str) -> Rc<Self> {
+    pub(super) fn new(settings: &Settings, owner: Owner) -> Rc<Self> {
         Rc::new(Self {
+            owner,
             session: RefCell::new(Session::new(settings, clock::now())),
-            transport,
             responses: RefCell::default(),
             next_receiver: Cell::new(0),
             waiting: RefCell::default(),
             driver: RefCell::default(),
+            armed: Cell::new(None),
             application: RefCell::default(),
+            wants_room: Cell::new(false),
             is_lost: Cell::new(false),
             said_farewell: Cell::new(false),
-            opened: Cell::new(false),
             ended: Cell::new(false),
         })
+    }
+
+    /// Whether it is over, though its driver may not have forgotten it yet.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.get()
     }
 
     /// Attaches a response.
@@ -73,6 +84,7 @@ impl HttpSession {
 
     /// Takes messages, or keeps them until there is room.
     pub(super) fn handle_payload(&self, messages: Vec<String>, reply: oneshot::Sender<Result<(), SendError>>) {
+        // Who no longer waits was told that they were not taken.
         self.waiting.borrow_mut().retain(|(_, reply)| !reply.is_closed());
         if self.waiting.borrow().len() >= MAX_WAITING {
             let _ = reply.send(Err(SendError::Busy));
@@ -82,29 +94,29 @@ impl HttpSession {
         self.take_waiting();
     }
 
-    /// Drives the session until it is over; hands it to `connections` once it is open.
-    pub(super) async fn drive(self: Rc<Self>, connections: Rc<dyn Connections>, client: Client) {
-        let mut client = Some(client);
+    /// Drives the session until it is over.
+    pub(super) async fn drive(self: &Rc<Self>) {
         let mut sleep: Option<Pin<Box<Sleep>>> = None;
         poll_fn(|cx| {
             keep_waker(&self.driver, cx);
             loop {
                 self.poll_responses(cx);
                 self.perform();
-                if self.opened.get()
-                    && let Some(client) = client.take()
-                {
-                    connections.accept(Box::new(SessionIo(Rc::clone(&self))), client);
-                }
                 if self.ended.get() {
                     return Poll::Ready(());
                 }
                 let Some(deadline) = self.session.borrow().poll_timeout() else { return Poll::Pending };
                 let timer = sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
-                timer.as_mut().reset(deadline.into());
+                // Every message moves the deadline on: the timer is left where it is and set
+                // anew when it goes off.
+                if self.armed.get().is_none_or(|armed| deadline < armed) {
+                    timer.as_mut().reset(deadline.into());
+                    self.armed.set(Some(deadline));
+                }
                 if timer.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
                 }
+                self.armed.set(None);
                 self.session.borrow_mut().handle_timeout(clock::now());
             }
         })
@@ -117,7 +129,8 @@ impl HttpSession {
     /// Tells the session what became of its responses.
     fn poll_responses(&self, cx: &Context<'_>) {
         let now = clock::now();
-        self.responses.borrow_mut().retain(|(id, body)| {
+        let mut responses = self.responses.borrow_mut();
+        responses.retain(|(id, body)| {
             let mut session = self.session.borrow_mut();
             match body.poll_flow(cx) {
                 Flow::Waiting => true,
@@ -131,8 +144,21 @@ impl HttpSession {
                 }
             }
         });
-        if self.session.borrow().wants_messages() {
+        if responses.is_empty() {
+            *responses = Vec::new();
+        }
+        drop(responses);
+        if self.wants_room.get() && self.session.borrow().wants_messages() {
+            self.wants_room.set(false);
             wake(&self.application);
+        }
+    }
+
+    /// Wakes the driver if time runs out earlier than it knows.
+    fn rearm(&self) {
+        let deadline = self.session.borrow().poll_timeout();
+        if deadline.is_some_and(|deadline| self.armed.get().is_none_or(|armed| deadline < armed)) {
+            wake(&self.driver);
         }
     }
 
@@ -142,10 +168,8 @@ impl HttpSession {
             match action {
                 Some(Action::Send { receiver, octets }) => self.with_response(receiver, |body| body.write(octets)),
                 Some(Action::EndReceiver { receiver }) => self.with_response(receiver, Writer::end),
-                Some(Action::Opened) => {
-                    self.opened.set(true);
-                    wake(&self.driver);
-                }
+                // Its opener hands it to the application.
+                Some(Action::Opened) => {}
                 Some(Action::Interrupted) => {
                     self.is_lost.set(true);
                     wake(&self.application);
@@ -188,7 +212,7 @@ impl HttpSession {
 }
 
 /// The session as its application's transport.
-struct SessionIo(Rc<HttpSession>);
+pub(super) struct SessionIo(pub(super) Rc<HttpSession>);
 
 impl MessageIo for SessionIo {
     fn framing(&self) -> &'static dyn Framing {
@@ -196,7 +220,7 @@ impl MessageIo for SessionIo {
     }
 
     fn transport(&self) -> &'static str {
-        self.0.transport
+        self.0.owner.transport.name()
     }
 
     fn try_write(&self, queue: &mut VecDeque<Image>) -> io::Result<Written> {
@@ -210,7 +234,7 @@ impl MessageIo for SessionIo {
         }
         drop(session);
         self.0.perform();
-        wake(&self.0.driver);
+        self.0.rearm();
         Ok(Written { bytes, is_blocked: !queue.is_empty() })
     }
 
@@ -221,6 +245,7 @@ impl MessageIo for SessionIo {
         if self.0.session.borrow().wants_messages() {
             return Poll::Ready(Ok(()));
         }
+        self.0.wants_room.set(true);
         keep_waker(&self.0.application, cx);
         Poll::Pending
     }
@@ -236,6 +261,10 @@ impl MessageIo for SessionIo {
         }
         if self.0.said_farewell.get() {
             return Poll::Ready(Incoming::Ended(Ended::Closed));
+        }
+        // Messages are held back while many answers wait for a receiver.
+        if self.0.session.borrow().queued_bytes() > 0 {
+            self.0.wants_room.set(true);
         }
         keep_waker(&self.0.application, cx);
         Poll::Pending
@@ -282,11 +311,15 @@ const MAX_WAITING: usize = 4;
 
 #[cfg(test)]
 mod tests {
+    use std::hash::RandomState;
+
     use super::*;
+    use crate::sockjs::Transport;
+    use crate::sockjs::service::owner::Fingerprint;
 
     #[tokio::test]
     async fn a_lost_client_is_told_to_one_who_waits_to_write() {
-        let session = HttpSession::new(&Settings::conformance(), "xhr");
+        let session = HttpSession::new(&Settings::conformance(), owner());
         let io = SessionIo(Rc::clone(&session));
         let mut cx = Context::from_waker(Waker::noop());
         assert!(io.poll_write_ready(&mut cx).is_pending());
@@ -296,7 +329,7 @@ mod tests {
 
     #[tokio::test]
     async fn messages_whose_request_was_given_up_are_not_taken_later() {
-        let session = HttpSession::new(&Settings::conformance(), "xhr");
+        let session = HttpSession::new(&Settings::conformance(), owner());
         session.session.borrow_mut().handle_attach(clock::now(), ReceiverId(0), ReceiverKind::Xhr);
         let io = SessionIo(Rc::clone(&session));
         let (reply, _taken) = oneshot::channel();
@@ -312,5 +345,16 @@ mod tests {
             first_octets.push(octets[0]);
         }
         assert_eq!(first_octets, b"xz");
+    }
+
+    /// Beside it a session has its outbox, its responses, its timer and its two tasks.
+    #[test]
+    fn a_session_itself_is_small() {
+        let size = size_of::<HttpSession>();
+        assert!(size <= 600, "{size} octets");
+    }
+
+    fn owner() -> Owner {
+        Owner::new(Transport::Xhr, Fingerprint::of(&http::HeaderMap::new(), &RandomState::new()))
     }
 }
