@@ -31,7 +31,8 @@ fn serve(args: &ServeArgs) -> Result<(), Box<dyn Error>> {
     let app = App::bind(config, args.demo)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     // From here on, before anyone is told that it listens, a signal ends it in good order.
-    let stop = runtime.block_on(async { cli::signal::stop() });
+    let _entered = runtime.enter();
+    let stop = cli::signal::stop();
     Ok(runtime.block_on(app.run(stop))?)
 }
 

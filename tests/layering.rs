@@ -1,6 +1,13 @@
 //! The house keeps its order: a file imports only what stands above it, and each outside crate
 //! is named in its own room alone.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test stops where its own tools fail, and tells its figures"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,12 @@
 //! The assembled server over real sockets.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test stops where its own tools fail, and tells its figures"
+)]
+
 #[path = "../common/mod.rs"]
 mod common;
 

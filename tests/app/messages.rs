@@ -37,10 +37,10 @@ async fn a_subscriber_gets_what_is_sent_after_its_receipt_and_a_sender_its_recei
 #[tokio::test]
 async fn subscribers_on_all_shards_get_one_publishers_messages_in_order() {
     const MESSAGES: usize = 10_000;
-    let server = Server::start(3, "metrics.enabled = false\nmailbox.messages = 20000\nmailbox.bytes = \"64MiB\"");
-    // The kernel spreads them by a hash of their ports: that none is on some shard is one in 200.
+    let server = Server::start(2, "metrics.enabled = false\nmailbox.messages = 20000\nmailbox.bytes = \"64MiB\"");
+    // The kernel spreads them by a hash of their ports: that one shard has none is one in 128.
     let mut subscribers = Vec::new();
-    for _ in 0..15 {
+    for _ in 0..8 {
         let mut subscriber = Stomp::connect(server.address).await;
         subscriber.subscribe("a", "/topic/order", "").await;
         subscribers.push(subscriber);
@@ -50,7 +50,8 @@ async fn subscribers_on_all_shards_get_one_publishers_messages_in_order() {
         .map(|mut subscriber| {
             tokio::spawn(async move {
                 for number in 0..MESSAGES {
-                    assert_eq!(subscriber.frame().await.body, number.to_string());
+                    let text = subscriber.text().await;
+                    assert!(text.ends_with(&format!("\n\n{number}\0")), "{text} is not {number}");
                 }
             })
         })
@@ -88,7 +89,7 @@ async fn a_retained_value_comes_at_once_and_never_twice_while_its_publisher_goes
             let next = subscriber.frame().await;
             assert_eq!((next.header("retained"), next.body.parse()), (None, Ok(last + 1)));
             last += 1;
-            if last % 50 == 0 {
+            if last.is_multiple_of(50) {
                 break;
             }
         }

@@ -1,6 +1,8 @@
 //! Clients that read too slowly, or not at all.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::common::{Server, Stomp};
 

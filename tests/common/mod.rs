@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use socket2::{Domain, Socket, Type};
@@ -10,7 +10,7 @@ use stompbox::app::{App, AppError};
 use stompbox::config::Config;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
@@ -134,10 +134,9 @@ impl Stomp {
 
     /// The next text, whatever it is.
     pub(crate) async fn text(&mut self) -> String {
-        match self.message().await {
-            Message::Text(text) => text.as_str().to_owned(),
-            other => panic!("no text but {other:?}"),
-        }
+        let message = self.message().await;
+        let Message::Text(text) = message else { panic!("no text but {message:?}") };
+        text.as_str().to_owned()
     }
 
     /// The next frame.
@@ -147,14 +146,20 @@ impl Stomp {
 
     /// The code and the reason with which the server closes.
     pub(crate) async fn closed(&mut self) -> (u16, String) {
-        match self.message().await {
-            Message::Close(Some(close)) => (close.code.into(), close.reason.as_str().to_owned()),
-            other => panic!("no close but {other:?}"),
-        }
+        let message = self.message().await;
+        let Message::Close(Some(close)) = message else { panic!("no close but {message:?}") };
+        (close.code.into(), close.reason.as_str().to_owned())
     }
 
+    /// The next message that is no ping: on a busy machine a test is slow enough to get one.
     async fn message(&mut self) -> Message {
-        timeout(PATIENCE, self.socket.next()).await.expect("the server says something").unwrap().unwrap()
+        loop {
+            let message = timeout(PATIENCE, self.socket.next()).await.expect("the server says something");
+            let message = message.unwrap().unwrap();
+            if !message.is_ping() {
+                return message;
+            }
+        }
     }
 
     /// Subscribes and waits for the receipt; retained values come after it.
