@@ -25,6 +25,7 @@ use crate::broker::pattern::Pattern;
 use crate::broker::router::{ConnectionKey, Route};
 use crate::broker::{Broker, BrokerError};
 use crate::message::{Delivery, Destination, Image, Message, Publication, SubscriptionId};
+use crate::stomp::Version;
 use crate::stomp::session::{
     Action, CloseReason, Refusal, Reply, Session, SessionError, Subscription, Ticket, TransactionAction,
 };
@@ -262,7 +263,13 @@ impl Connection {
             }
             Incoming::Ended(Ended::Closed) => {
                 self.flush(state, now);
-                state.is_over = true;
+                // A peer that only stopped sending still takes what waits for it, for a while.
+                if state.is_blocked && state.ending.is_none() {
+                    let close = Close { websocket_code: 1000, sockjs_code: 1000, reason: String::new() };
+                    state.ending = Some(Box::new(Ending { close, deadline: now + LINGER, farewell_queued: true }));
+                } else {
+                    state.is_over = true;
+                }
             }
             Incoming::Ended(Ended::Lost(kind)) => {
                 debug!(connection = self.id, reason = %kind, "the transport is gone");
@@ -287,7 +294,7 @@ impl Connection {
         {
             match action {
                 Action::Transmit(image) => state.mailbox.push_octets(image),
-                Action::Authenticate { ticket, credentials, .. } => {
+                Action::Authenticate { ticket, credentials, host } => {
                     let reply = match self.broker().authenticate(credentials.as_ref()) {
                         Ok(principal) => {
                             info!(connection = self.id, transport = self.io.transport(), %principal, "connected");
@@ -300,6 +307,10 @@ impl Connection {
                         }
                     };
                     state.session.handle_reply(now, ticket, reply);
+                    // STOMP 1.2 "CONNECT": host is required from 1.1 on; many clients omit it.
+                    if host.is_none() && state.session.version().is_some_and(|version| version != Version::V1_0) {
+                        debug!(connection = self.id, "CONNECT names no host");
+                    }
                 }
                 Action::Publish { ticket, publication } => {
                     self.publish(state, now, ticket, VecDeque::from([publication]));

@@ -9,4 +9,6 @@ pub mod fanout;
 pub mod http;
 pub mod io;
 pub mod shard;
+mod stream;
+pub mod tcp;
 pub mod websocket;
