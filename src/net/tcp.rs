@@ -198,7 +198,7 @@ impl Foreign {
                 b"HTTP/1.1 400 Bad Request\r\n\
                 connection: close\r\n\
                 content-type: text/plain\r\n\
-                content-length: 88\r\n\
+                content-length: 92\r\n\
                 \r\n\
                 This port speaks STOMP over plain TCP, not HTTP. Browsers connect to the broker's web port.\n"
             }
