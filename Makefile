@@ -2,9 +2,10 @@
 # make test                                            every test there is; the last line counts them
 # make console                                         the page alone, into console/dist
 # make screenshot                                      console/screenshot.png, from the demo
+# make bench                                           what decoding, encoding and quoting cost; not in CI
 # make ci                                              test, and the lints
 
-.PHONY: run test console screenshot ci
+.PHONY: run test console screenshot bench ci
 
 run: console
 	cargo build --release
@@ -12,6 +13,9 @@ run: console
 
 test:
 	tests/run.sh
+
+bench:
+	cargo bench --bench stomp
 
 ci:
 	.ci/run

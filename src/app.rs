@@ -27,6 +27,7 @@ use crate::net::fanout::Fanout;
 use crate::net::http::{Settings as HttpSettings, serve};
 use crate::net::io::MessageIo;
 use crate::net::shard::{self, Shard};
+use crate::net::tcp;
 use crate::net::websocket;
 use crate::sockjs::service::{Client, Connections, Home, Service};
 
@@ -36,15 +37,19 @@ pub struct App {
     is_demo: bool,
     address: SocketAddr,
     listeners: Vec<TcpListener>,
+    /// Empty where `tcp.listen` is.
+    tcp_listeners: Vec<TcpListener>,
 }
 
 /// Why the server cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {reason}")]
+    #[error("cannot listen on {address} ({setting}): {reason}")]
     Listen {
-        /// `server.listen`.
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
         address: SocketAddr,
         /// What to do about it.
         reason: String,
@@ -63,16 +68,20 @@ impl App {
     /// # Errors
     /// The address is in use or not this machine's.
     pub fn bind(config: Config, is_demo: bool) -> Result<Self, AppError> {
+        let shards = config.server.shards.get();
         let wanted = config.server.listen;
-        let explain = |error: io::Error| AppError::Listen { address: wanted, reason: explain(&error) };
-        shard::probe(wanted).map_err(explain)?;
-        let first = shard::listen(wanted, SEND_BUFFER_BYTES).map_err(explain)?;
-        let address = first.local_addr().map_err(explain)?;
-        let mut listeners = vec![first];
-        for _ in 1..config.server.shards.get() {
-            listeners.push(shard::listen(address, SEND_BUFFER_BYTES).map_err(explain)?);
-        }
-        Ok(Self { config, is_demo, address, listeners })
+        let (address, listeners) = listen(wanted, shards).map_err(|error| AppError::Listen {
+            setting: "server.listen",
+            address: wanted,
+            reason: explain(&error, "choose another with --listen"),
+        })?;
+        let tcp_listeners = match config.tcp.listen {
+            None => Vec::new(),
+            Some(wanted) => listen(wanted, shards).map(|(_, listeners)| listeners).map_err(|error| {
+                AppError::Listen { setting: "tcp.listen", address: wanted, reason: explain(&error, ANOTHER_TCP_PORT) }
+            })?,
+        };
+        Ok(Self { config, is_demo, address, listeners, tcp_listeners })
     }
 
     /// Where it listens.
@@ -80,18 +89,28 @@ impl App {
         self.address
     }
 
+    /// Where it listens for STOMP over TCP; `None`: nowhere.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        self.tcp_listeners.first().and_then(|listener| listener.local_addr().ok())
+    }
+
     /// Serves until `shutdown`, then closes every session properly, for the drain time at most.
     ///
     /// # Errors
     /// The system gives no thread, or a shard panicked.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), AppError> {
-        let Self { config, is_demo, address, listeners } = self;
+        let tcp_address = self.tcp_address();
+        let Self { config, is_demo, address, listeners, tcp_listeners } = self;
         let events =
             config.metrics.enabled.then(|| Arc::new(Events::new(config.metrics.events.clone(), metrics::moment())));
         let broker = new_broker(&config, events.as_ref());
         let stop = Stop::default();
-        let shards = start_shards(&config, &broker, events.as_ref(), listeners, &stop).map_err(AppError::Shard)?;
+        let shards = start_shards(&config, &broker, events.as_ref(), listeners, tcp_listeners, &stop)
+            .map_err(AppError::Shard)?;
         let mut feeds = start_feeds(&config, is_demo, &broker, events);
+        if let Some(tcp_address) = tcp_address {
+            info!("listening on tcp://{tcp_address}");
+        }
         info!("listening on http://{address}");
         let broken = tokio::select! {
             () = shutdown => false,
@@ -124,14 +143,26 @@ struct Stop {
     at_once: CancellationToken,
 }
 
-fn explain(error: &io::Error) -> String {
+/// One socket for each shard, all at one address.
+fn listen(wanted: SocketAddr, shards: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+    shard::probe(wanted)?;
+    let first = shard::listen(wanted, SEND_BUFFER_BYTES)?;
+    let address = first.local_addr()?;
+    let mut listeners = vec![first];
+    for _ in 1..shards {
+        listeners.push(shard::listen(address, SEND_BUFFER_BYTES)?);
+    }
+    Ok((address, listeners))
+}
+
+fn explain(error: &io::Error, otherwise: &str) -> String {
     let known = [
-        (io::ErrorKind::AddrInUse, "the port is in use; stop the other program or choose another with --listen"),
-        (io::ErrorKind::AddrNotAvailable, "this machine does not have that address"),
-        (io::ErrorKind::PermissionDenied, "ports below 1024 need a privilege; choose another with --listen"),
+        (io::ErrorKind::AddrInUse, "the port is in use; stop the other program or"),
+        (io::ErrorKind::AddrNotAvailable, "this machine does not have that address;"),
+        (io::ErrorKind::PermissionDenied, "ports below 1024 need a privilege;"),
     ];
     let found = known.iter().find(|(kind, _)| *kind == error.kind());
-    found.map_or_else(|| error.to_string(), |(_, text)| (*text).into())
+    found.map_or_else(|| error.to_string(), |(_, text)| format!("{text} {otherwise}"))
 }
 
 fn new_broker(config: &Config, events: Option<&Arc<Events>>) -> Broker {
@@ -153,6 +184,7 @@ fn start_shards(
     broker: &Broker,
     events: Option<&Arc<Events>>,
     listeners: Vec<TcpListener>,
+    tcp_listeners: Vec<TcpListener>,
     stop: &Stop,
 ) -> io::Result<Vec<Shard>> {
     let websocket =
@@ -165,6 +197,7 @@ fn start_shards(
         config.server.shards.get(),
     );
     let stomp = Arc::new(config.stomp.clone());
+    let mut tcp_listeners = tcp_listeners.into_iter();
     let mut shards = Vec::new();
     for (index, (listener, (sockjs, home))) in listeners.into_iter().zip(services).enumerate() {
         let site = Site {
@@ -176,10 +209,11 @@ fn start_shards(
             origins: config.sockjs.service.origins.clone(),
         };
         let http = HttpSettings { header_timeout: config.server.http_header_timeout };
+        let listeners = (listener, tcp_listeners.next());
         let (broker, stomp, stop) = (broker.clone(), Arc::clone(&stomp), stop.clone());
         shards.push(Shard::spawn(index, move || async move {
             let fanout = Fanout::new(index, broker, stomp);
-            if let Err(error) = run_shard(fanout, home, listener, http, site, stop).await {
+            if let Err(error) = run_shard(fanout, home, listeners, http, site, stop).await {
                 error!(shard = index, %error, "a shard cannot serve");
             }
         })?);
@@ -190,7 +224,7 @@ fn start_shards(
 async fn run_shard(
     fanout: Rc<Fanout>,
     home: Home,
-    listener: TcpListener,
+    (listener, tcp_listener): (TcpListener, Option<TcpListener>),
     http: HttpSettings,
     site: Site,
     stop: Stop,
@@ -199,8 +233,16 @@ async fn run_shard(
     let mut messages = tokio::task::spawn_local(Rc::clone(&fanout).run());
     let mut sessions = tokio::task::spawn_local(home.run(Rc::new(StompConnections(Rc::clone(&fanout)))));
     let mut serving = tokio::task::spawn_local(serve(listener, http, stop.gently.clone(), http::handler(site)));
+    let tcp = tcp_listener.map(shard::into_tokio).transpose()?.map(|listener| {
+        let fanout = Rc::clone(&fanout);
+        let connect = move |io, peer: SocketAddr| fanout.connect(io, &peer.to_string(), None);
+        tokio::task::spawn_local(tcp::serve(listener, stop.gently.clone(), connect))
+    });
     let drained = async {
         stop.gently.cancelled().await;
+        if let Some(tcp) = tcp {
+            tcp.await?;
+        }
         // Sessions first: what they say last goes out through responses that are still open.
         fanout.drain().await;
         (&mut serving).await
@@ -277,6 +319,9 @@ const SUBPROTOCOLS: [&str; 3] = ["v12.stomp", "v11.stomp", "v10.stomp"];
 
 /// What the kernel takes of one connection before it blocks; Linux doubles it.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
+
+const ANOTHER_TCP_PORT: &str =
+    "choose another with --tcp-listen ADDR, or serve no TCP with --tcp-listen \"\" (tcp.listen = \"\")";
 
 const INBOX_MESSAGES: usize = 4096;
 const INBOX_BYTES: usize = 64 * 1024 * 1024;

@@ -40,6 +40,9 @@ pub struct ServeArgs {
     /// Where to listen (server.listen), such as 127.0.0.1:8080.
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
+    /// Where to listen for STOMP over TCP (tcp.listen), such as 127.0.0.1:61613; empty: nowhere.
+    #[arg(long, value_name = "ADDR")]
+    pub tcp_listen: Option<String>,
     /// Threads that serve connections (server.shards); 0: one per core.
     #[arg(long, value_name = "N")]
     pub shards: Option<String>,
@@ -72,6 +75,7 @@ impl ServeArgs {
     pub fn load(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Config, ConfigError> {
         let flags = [
             ("--listen", "server.listen", self.listen.as_deref()),
+            ("--tcp-listen", "tcp.listen", self.tcp_listen.as_deref()),
             ("--shards", "server.shards", self.shards.as_deref()),
             ("--allow-open", "server.allow_open", self.allow_open.then_some("true")),
             ("--log-level", "log.level", self.log_level.as_deref()),

@@ -30,6 +30,8 @@ use crate::{feeds, sockjs, stomp};
 pub struct Config {
     /// The listener, its threads and HTTP.
     pub server: Server,
+    /// The listener for STOMP over plain TCP.
+    pub tcp: Tcp,
     /// What is logged, and how.
     pub log: Log,
     /// STOMP sessions.
@@ -90,6 +92,13 @@ pub struct Server {
     pub http_body_bytes: usize,
     /// How long a request's head may take to come.
     pub http_header_timeout: Duration,
+}
+
+/// The listener for STOMP over plain TCP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tcp {
+    /// Where to listen, under the rules of [`Server::listen`]; `None`: nowhere.
+    pub listen: Option<SocketAddr>,
 }
 
 /// What is logged, and how.

@@ -134,7 +134,9 @@ fn an_unknown_flag_or_command_ends_with_2_and_help_with_0() {
     assert_eq!(stompbox(&[], &[]).code, Some(2));
     let help = stompbox(&["serve", "--help"], &[]);
     assert_eq!(help.code, Some(0));
-    for flag in ["--config", "--listen", "--shards", "--allow-open", "--log-level", "--log-format", "--demo"] {
+    for flag in
+        ["--config", "--listen", "--tcp-listen", "--shards", "--allow-open", "--log-level", "--log-format", "--demo"]
+    {
         assert!(help.out.contains(flag), "{flag}");
     }
 }

@@ -2,6 +2,7 @@
 //! between one setting and another.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 
@@ -9,7 +10,7 @@ use super::path::Path;
 use super::raw::{self, Raw};
 use super::sources::Merged;
 use super::units::{Size, Time};
-use super::{Auth, Config, ConfigError, Log, LogFormat, MailboxLimits, Metrics, Schedule, Server, SockJs, Topics};
+use super::{Auth, Config, ConfigError, Log, LogFormat, MailboxLimits, Metrics, Schedule, Server, SockJs, Tcp, Topics};
 use crate::message::Destination;
 use crate::sockjs::{Transport, Transports};
 use crate::{feeds, sockjs, stomp};
@@ -20,6 +21,7 @@ pub(super) fn config(merged: Merged) -> Result<Config, ConfigError> {
     let raw = &merged.raw;
     Ok(Config {
         server: server(&merged)?,
+        tcp: tcp(&merged)?,
         log: Log { level: raw.log.level.clone(), format: log_format(&raw.log.format) },
         stomp: stomp(&raw.stomp),
         mailbox: MailboxLimits { messages: raw.mailbox.messages, bytes: raw.mailbox.bytes.0 },
@@ -33,14 +35,8 @@ pub(super) fn config(merged: Merged) -> Result<Config, ConfigError> {
 }
 
 fn server(merged: &Merged) -> Result<Server, ConfigError> {
-    let Raw { server, auth, .. } = &merged.raw;
-    let path = Path::of("server.listen");
-    let listen: std::net::SocketAddr =
-        server.listen.parse().map_err(|_| merged.refuse(&path, super::texts::LISTEN.allowed))?;
-    let is_open = auth.users.is_empty() && auth.tokens.is_empty();
-    if is_open && !server.allow_open && !listen.ip().to_canonical().is_loopback() {
-        return Err(merged.refuse(&path, OPEN));
-    }
+    let server = &merged.raw.server;
+    let listen = listen(merged, "server.listen", &server.listen)?;
     let cores = || available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_SHARDS);
     Ok(Server {
         listen,
@@ -49,6 +45,24 @@ fn server(merged: &Merged) -> Result<Server, ConfigError> {
         http_body_bytes: server.http_body_bytes.0,
         http_header_timeout: server.http_header_timeout.0,
     })
+}
+
+fn tcp(merged: &Merged) -> Result<Tcp, ConfigError> {
+    let written = &merged.raw.tcp.listen;
+    let listen = if written.is_empty() { None } else { Some(listen(merged, "tcp.listen", written)?) };
+    Ok(Tcp { listen })
+}
+
+/// An address that is not open to all while everyone who comes may publish.
+fn listen(merged: &Merged, key: &str, written: &str) -> Result<SocketAddr, ConfigError> {
+    let Raw { server, auth, .. } = &merged.raw;
+    let path = Path::of(key);
+    let address: SocketAddr = written.parse().map_err(|_| merged.refuse(&path, super::texts::LISTEN.allowed))?;
+    let is_open = auth.users.is_empty() && auth.tokens.is_empty();
+    if is_open && !server.allow_open && !address.ip().to_canonical().is_loopback() {
+        return Err(merged.refuse(&path, OPEN));
+    }
+    Ok(address)
 }
 
 fn log_format(written: &str) -> LogFormat {

@@ -15,6 +15,7 @@ use super::units::{Size, Time};
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Raw {
     pub(super) server: Server,
+    pub(super) tcp: Tcp,
     pub(super) log: Log,
     pub(super) stomp: Stomp,
     pub(super) mailbox: Mailbox,
@@ -46,6 +47,18 @@ impl Default for Server {
             http_header_timeout: seconds(10),
             allow_open: false,
         }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tcp {
+    pub(super) listen: String,
+}
+
+impl Default for Tcp {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:61613".into() }
     }
 }
 

@@ -246,6 +246,7 @@ pub(super) const RULES: &[Rule] = &[
     size("server.http_body_bytes", KIB, GIB),
     time("server.http_header_timeout", 100, 5 * MINUTE),
     flag("server.allow_open"),
+    text("tcp.listen", texts::TCP_LISTEN),
     text("log.level", texts::LOG_LEVEL),
     choice("log.format", &["auto", "human", "json"]),
     time_or_zero("stomp.heart_beat_send", 10, HOUR),

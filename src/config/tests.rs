@@ -103,6 +103,7 @@ fn every_default_arrives_in_the_checked_settings() {
     assert!((1..=64).contains(&config.server.shards.get()));
     assert_eq!(config.server.drain_timeout, Duration::from_secs(10));
     assert_eq!(config.server.http_body_bytes, 1 << 20);
+    assert_eq!(config.tcp.listen.map(|address| address.to_string()).as_deref(), Some("127.0.0.1:61613"));
     assert_eq!(config.log, Log { level: "info".into(), format: LogFormat::Human });
     assert_eq!(config.stomp.heart_beat_send, Duration::from_secs(10));
     assert_eq!(config.stomp.disconnect_timeout, Duration::from_secs(1));
@@ -258,7 +259,7 @@ fn an_unknown_setting_is_named_with_those_there_are() {
     assert_eq!(
         error("[sever]\nlisten = \"127.0.0.1:1\""),
         "stompbox.toml, line 1, column 2: there is no setting sever; allowed here: \
-         server, log, stomp, mailbox, topics, sockjs, auth, metrics, schedule"
+         server, tcp, log, stomp, mailbox, topics, sockjs, auth, metrics, schedule"
     );
     assert_eq!(
         error("[auth]\nusers = [\n{ name = \"a\", passcode = \"s3cret\", role = \"x\" }]"),
@@ -415,6 +416,17 @@ fn a_refusal_names_the_variable_or_the_flag() {
     );
 }
 
+#[test]
+fn the_tcp_listener_is_off_where_empty_and_loopback_while_nobody_has_to_log_in() {
+    assert_eq!(load("tcp.listen = \"\"").tcp.listen, None);
+    assert!(error("[tcp]\nlisten = \"0.0.0.0:61613\"").starts_with(
+        "stompbox.toml, line 2, column 1: tcp.listen = \"0.0.0.0:61613\" is refused: it must be a loopback address"
+    ));
+    let open = "tcp.listen = \"0.0.0.0:61613\"\n";
+    assert!(load(&format!("{open}server.allow_open = true")).tcp.listen.is_some());
+    assert!(load(&format!("{open}auth.tokens = [{{ name = \"ci\", token = \"t0ken\" }}]")).tcp.listen.is_some());
+}
+
 #[cfg(unix)]
 #[test]
 fn a_variable_that_is_not_utf_8_is_refused() {
@@ -433,7 +445,7 @@ fn an_unknown_variable_is_refused_with_those_there_are() {
          allowed here: STOMPBOX_LOG__LEVEL, STOMPBOX_LOG__FORMAT"
     );
     let single = error_of(variable("STOMPBOX_SERVER_LISTEN", "127.0.0.1:1"));
-    assert!(single.contains("allowed here: STOMPBOX_SERVER__…, STOMPBOX_LOG__…, "), "{single}");
+    assert!(single.contains("allowed here: STOMPBOX_SERVER__…, STOMPBOX_TCP__…, STOMPBOX_LOG__…, "), "{single}");
     assert!(single.ends_with(", STOMPBOX_SCHEDULE"), "{single}");
     assert!(error_of(variable("STOMPBOX_STOMP", "{}")).contains("STOMPBOX_STOMP__LIMITS__…"));
 }

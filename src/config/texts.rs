@@ -14,6 +14,11 @@ pub(super) const LISTEN: Text = Text {
     accepts: |text| text.parse::<SocketAddr>().is_ok(),
 };
 
+pub(super) const TCP_LISTEN: Text = Text {
+    allowed: "an IP address and a port, such as 127.0.0.1:61613, or an empty string",
+    accepts: |text| text.is_empty() || text.parse::<SocketAddr>().is_ok(),
+};
+
 pub(super) const LOG_LEVEL: Text = Text {
     allowed: "off, error, warn, info, debug or trace, or a list such as info,stompbox::stomp=debug",
     accepts: is_log_filter,
@@ -132,6 +137,11 @@ mod tests {
             &["127.0.0.1:8080", "[::1]:0", "0.0.0.0:65535"],
             &["", ":8080", "localhost:8080", "127.0.0.1:65536"],
         );
+    }
+
+    #[test]
+    fn the_tcp_listener_has_an_address_or_none() {
+        each(TCP_LISTEN, &["127.0.0.1:61613", "[::1]:0", ""], &[" ", "off", ":61613", "127.0.0.1"]);
     }
 
     #[test]

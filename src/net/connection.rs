@@ -28,6 +28,7 @@ use crate::broker::pattern::Pattern;
 use crate::broker::router::{ConnectionKey, Route};
 use crate::broker::{Broker, BrokerError};
 use crate::message::{Delivery, Destination, Image, Message, Publication, SubscriptionId};
+use crate::stomp::Version;
 use crate::stomp::session::{Action, Refusal, Reply, Session, SessionError, Subscription, Ticket, TransactionAction};
 
 /// One client's connection, owned by its task and by its shard's table.
@@ -276,7 +277,7 @@ impl Connection {
             }
             Incoming::Ended(Ended::Closed) => {
                 self.flush(state, now);
-                state.is_over = true;
+                self.on_peer_closed(state, now);
             }
             Incoming::Ended(Ended::Lost(kind)) => {
                 debug!(connection = self.id, reason = %kind, "the transport is gone");
@@ -296,7 +297,7 @@ impl Connection {
             actions += 1;
             match action {
                 Action::Transmit(image) => state.mailbox.push_octets(image),
-                Action::Authenticate { ticket, credentials, .. } => {
+                Action::Authenticate { ticket, credentials, host } => {
                     let reply = match self.broker().authenticate(credentials.as_ref()) {
                         Ok(principal) => {
                             info!(connection = self.id, transport = self.io.transport(), %principal, "connected");
@@ -309,6 +310,10 @@ impl Connection {
                         }
                     };
                     state.session.handle_reply(now, ticket, reply);
+                    // STOMP 1.2 "CONNECT": host is required from 1.1 on; many clients omit it.
+                    if host.is_none() && state.session.version().is_some_and(|version| version != Version::V1_0) {
+                        debug!(connection = self.id, "CONNECT names no host");
+                    }
                 }
                 Action::Publish { ticket, publication } => {
                     self.publish(state, now, ticket, VecDeque::from([publication]));

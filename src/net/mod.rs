@@ -9,5 +9,7 @@ pub mod fanout;
 pub mod http;
 pub mod io;
 pub mod shard;
+mod stream;
+pub mod tcp;
 mod timer;
 pub mod websocket;

@@ -9,11 +9,11 @@ pub mod reader;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpC
 use self::reader::{Event, Reader};
 use super::clock;
 use super::io::{Close, Ended, Incoming, MessageIo, Written};
+use super::stream;
 use crate::message::{Framing, Image};
 
 /// What a WebSocket needs to know from the settings.
@@ -101,7 +102,7 @@ impl WebSocket {
 
     /// Octets written from the front of `queue`, all in one call where they fit.
     pub fn try_write(&self, queue: &mut VecDeque<Image>) -> io::Result<Written> {
-        try_write(&self.stream, queue)
+        stream::try_write(&self.stream, queue)
     }
 
     /// Ready when the socket takes octets again.
@@ -135,28 +136,19 @@ impl WebSocket {
         event
     }
 
-    /// Reads what is there into the shard's buffer and assembles it.
     fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<()> {
-        READ_BUFFER.with_borrow_mut(|buffer| {
-            buffer.resize(READ_BUFFER_BYTES, 0);
-            loop {
-                let read = match ready!(self.stream.poll_read_ready(cx)) {
-                    Ok(()) => self.stream.try_read(buffer),
-                    Err(error) => Err(error),
-                };
-                match read {
-                    Ok(0) => self.on_lost(io::ErrorKind::UnexpectedEof),
-                    Ok(count) => {
-                        self.last_read.set(clock::now());
-                        self.pinged.set(false);
-                        self.feed(&mut buffer[..count]);
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                    Err(error) => self.on_lost(error.kind()),
-                }
-                return Poll::Ready(());
+        let read = ready!(stream::poll_read(&self.stream, cx, |octets| {
+            if octets.is_empty() {
+                return self.on_lost(io::ErrorKind::UnexpectedEof);
             }
-        })
+            self.last_read.set(clock::now());
+            self.pinged.set(false);
+            self.feed(octets);
+        }));
+        if let Err(error) = read {
+            self.on_lost(error.kind());
+        }
+        Poll::Ready(())
     }
 
     fn feed(&self, octets: &mut [u8]) {
@@ -280,54 +272,8 @@ fn frame(opcode: OpCode, payload: &[u8], more: usize) -> Bytes {
     octets.into()
 }
 
-/// Writes from the front of `queue` with as few calls as it takes.
-pub(super) fn try_write(stream: &TcpStream, queue: &mut VecDeque<Image>) -> io::Result<Written> {
-    let mut bytes = 0;
-    while !queue.is_empty() {
-        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        let mut count = 0;
-        for (pair, image) in slices.chunks_exact_mut(2).zip(queue.iter()) {
-            pair[0] = IoSlice::new(&image.head);
-            pair[1] = IoSlice::new(&image.tail);
-            count += 2;
-        }
-        match stream.try_write_vectored(&slices[..count]) {
-            Ok(written) => {
-                bytes += written;
-                advance(queue, written);
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Written { bytes, is_blocked: true }),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(Written { bytes, is_blocked: false })
-}
-
-fn advance(queue: &mut VecDeque<Image>, mut written: usize) {
-    while let Some(front) = queue.front_mut() {
-        if front.len() > written {
-            let of_head = written.min(front.head.len());
-            front.head.advance(of_head);
-            front.tail.advance(written - of_head);
-            return;
-        }
-        written -= front.len();
-        queue.pop_front();
-    }
-}
-
 /// RFC 6455 section 5.5: 125 octets of payload, two of them the code.
 const MAX_REASON_BYTES: usize = 123;
-
-/// Linux takes 1024 at most; beyond some dozens a longer call saves nothing.
-const MAX_SLICES: usize = 64;
-
-const READ_BUFFER_BYTES: usize = 64 * 1024;
-
-thread_local! {
-    /// One read buffer for all connections of a shard: between two reads none keeps anything.
-    static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
 
 #[cfg(test)]
 mod tests {
@@ -352,17 +298,5 @@ mod tests {
         let frame = close_frame(Some(1002), &"ü".repeat(100));
         assert_eq!(frame[..2], [0x88, 2 + 122]);
         assert_eq!(close_frame(None, "x"), &b"\x88\x00"[..]);
-    }
-
-    #[test]
-    fn a_partial_write_leaves_the_rest_in_order() {
-        let image = |head, tail| Image { head: Bytes::from_static(head), tail: Bytes::from_static(tail) };
-        let mut queue = VecDeque::from([image(b"abc", b""), image(b"", b""), image(b"de", b"fgh")]);
-        advance(&mut queue, 4);
-        assert_eq!(queue, [image(b"e", b"fgh")]);
-        advance(&mut queue, 2);
-        assert_eq!(queue, [image(b"", b"gh")]);
-        advance(&mut queue, 2);
-        assert!(queue.is_empty());
     }
 }

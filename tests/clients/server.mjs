@@ -61,6 +61,12 @@ class Server {
     });
   }
 
+  /** Where STOMP over TCP is spoken: `{ host, port }`. */
+  get tcp() {
+    const [, host, port] = /listening on tcp:\/\/([^\s"]+):(\d+)/.exec(this.log);
+    return { host, port: Number(port) };
+  }
+
   get port() {
     return Number(new URL(this.url).port);
   }
@@ -89,9 +95,8 @@ class Server {
   }
 }
 
-/** Settings of the caller's shell must not leak into the server under test. */
+/** Settings of the caller's shell must not leak into the server under test; its TCP port is any free one. */
 function environment() {
-  return Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => !name.startsWith('STOMPBOX_') && !name.startsWith('RUST_LOG')),
-  );
+  const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('STOMPBOX_') && !name.startsWith('RUST_LOG'));
+  return { ...Object.fromEntries(kept), STOMPBOX_TCP__LISTEN: '127.0.0.1:0' };
 }

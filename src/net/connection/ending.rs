@@ -37,6 +37,16 @@ impl Connection {
         state.ending = Some(Box::new(Ending { close, deadline: now + LINGER, farewell_queued: true }));
     }
 
+    /// A peer that only stopped sending still takes what waits for it, for a while.
+    pub(super) fn on_peer_closed(&self, state: &mut State, now: Instant) {
+        if state.is_blocked && state.ending.is_none() {
+            let close = Close { websocket_code: 1000, sockjs_code: 1000, reason: String::new() };
+            state.ending = Some(Box::new(Ending { close, deadline: now + LINGER, farewell_queued: true }));
+        } else {
+            state.is_over = true;
+        }
+    }
+
     /// The time is up with octets that the transport did not take. One that keeps them for a
     /// peer that comes again gets them all, and the farewell.
     pub(super) fn leave_words(&self, state: &mut State) {

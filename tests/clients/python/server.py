@@ -14,13 +14,17 @@ STOP_SECONDS = 15
 
 
 class Server:
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, variables=None):
         self.process = subprocess.Popen(
             [BINARY, "serve", "--listen", "127.0.0.1:0", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={name: value for name, value in os.environ.items() if not name.startswith("STOMPBOX_")},
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("STOMPBOX_")},
+                "STOMPBOX_TCP__LISTEN": "127.0.0.1:0",
+                **(variables or {}),
+            },
         )
         self.log = []
         self.url = None
@@ -40,6 +44,12 @@ class Server:
                 self.url = found.group(1)
                 self._listening.set()
         self._listening.set()
+
+    @property
+    def tcp(self):
+        """Where STOMP over TCP is spoken: host and port. Its line stands before that of HTTP."""
+        found = re.search(r"listening on tcp://([^\s\"]+):(\d+)", "".join(self.log))
+        return found.group(1), int(found.group(2))
 
     def ws(self, path):
         return self.url.replace("http", "ws", 1) + path

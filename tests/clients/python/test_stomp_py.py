@@ -1,16 +1,12 @@
 """stomp.py over WebSocket, as Python services use it."""
 
-import contextlib
 import json
-import queue
 import unittest
 
 import stomp
-import websocket
 
+from listener import WAIT_SECONDS, Listener, leave
 from server import Server
-
-WAIT_SECONDS = 10
 
 
 def setUpModule():
@@ -22,22 +18,6 @@ def tearDownModule():
     server.stop()
 
 
-class Listener(stomp.ConnectionListener):
-    def __init__(self):
-        self.messages = queue.Queue()
-        self.errors = queue.Queue()
-        self.receipts = queue.Queue()
-
-    def on_message(self, frame):
-        self.messages.put(frame)
-
-    def on_error(self, frame):
-        self.errors.put(frame)
-
-    def on_receipt(self, frame):
-        self.receipts.put(frame.headers["receipt-id"])
-
-
 class StompPy(unittest.TestCase):
     def connect(self, **options):
         host, port = server.url.removeprefix("http://").split(":")
@@ -45,13 +25,8 @@ class StompPy(unittest.TestCase):
         listener = Listener()
         connection.set_listener("", listener)
         connection.connect(wait=True)
-        self.addCleanup(self.leave, connection)
+        self.addCleanup(leave, connection)
         return connection, listener
-
-    def leave(self, connection):
-        # After an ERROR the broker closes, perhaps at this very moment.
-        with contextlib.suppress(OSError, stomp.exception.StompException, websocket.WebSocketException):
-            connection.disconnect()
 
     def test_publish_and_subscribe(self):
         connection, listener = self.connect()

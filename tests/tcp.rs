@@ -1,0 +1,229 @@
+//! STOMP over plain TCP, against a whole server on a free port.
+
+#![expect(clippy::unwrap_used, reason = "a test's own functions; a panic names the line")]
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use stompbox::app::{App, AppError};
+use stompbox::config::Config;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+#[test]
+fn frames_go_in_and_out_in_any_cut() {
+    with_server("", async |server| {
+        let mut subscriber = server.connected().await;
+        subscriber.send("SUBSCRIBE\nid:a\ndestination:/topic/tcp\nreceipt:live\n\n\0").await;
+        assert_eq!(subscriber.frame().await, "RECEIPT\nreceipt-id:live\n\n");
+        let mut publisher = server.connected().await;
+        for octet in "SEND\ndestination:/topic/tcp\ncontent-length:3\n\na\0b\0\n".bytes() {
+            publisher.stream.write_all(&[octet]).await.unwrap();
+        }
+        let text = subscriber.until("a\0b\0").await;
+        assert!(text.starts_with("MESSAGE\nsubscription:a\nmessage-id:"), "{text}");
+        assert!(text.contains("\ncontent-length:3\n"), "{text}");
+    });
+}
+
+#[test]
+fn a_frame_of_a_megabyte_passes_whole() {
+    with_server("", async |server| {
+        let mut peer = server.connected().await;
+        peer.send("SUBSCRIBE\nid:a\ndestination:/topic/big\n\n\0").await;
+        let body = "x".repeat(1 << 20);
+        peer.send(&format!("SEND\ndestination:/topic/big\n\n{body}\0")).await;
+        let message = peer.frame().await;
+        assert_eq!(message.split_once("\n\n").unwrap().1.len(), 1 << 20);
+    });
+}
+
+#[test]
+fn after_error_the_server_closes() {
+    with_server("", async |server| {
+        let mut peer = server.connected().await;
+        peer.send("NONSENSE\n\n\0").await;
+        let error = peer.frame().await;
+        assert!(error.starts_with("ERROR\nmessage:"), "{error}");
+        assert_eq!(peer.rest().await, "");
+    });
+}
+
+#[test]
+fn after_the_receipt_of_disconnect_the_server_closes() {
+    with_server("stomp.disconnect_timeout = \"10ms\"", async |server| {
+        let mut peer = server.connected().await;
+        peer.send("DISCONNECT\nreceipt:bye\n\n\0").await;
+        assert_eq!(peer.rest().await, "RECEIPT\nreceipt-id:bye\n\n\0");
+    });
+}
+
+#[test]
+fn a_peer_that_stops_sending_still_gets_its_answers() {
+    with_server("", async |server| {
+        let mut peer = server.open().await;
+        peer.send("CONNECT\naccept-version:1.2\nhost:h\n\n\0").await;
+        peer.send("SEND\ndestination:/topic/a\nreceipt:r\n\nx\0").await;
+        peer.stream.shutdown().await.unwrap();
+        let answers = peer.rest().await;
+        assert!(answers.starts_with("CONNECTED\n"), "{answers}");
+        assert!(answers.ends_with("RECEIPT\nreceipt-id:r\n\n\0"), "{answers}");
+    });
+}
+
+#[test]
+fn an_http_request_is_answered_with_a_line_that_people_can_read() {
+    with_server("", async |server| {
+        let mut peer = server.open().await;
+        // In two cuts: the first could still be STOMP's own CONNECT.
+        peer.send("CONNECT").await;
+        peer.send(" example.org:443 HTTP/1.1\r\nhost: example.org\r\n\r\n").await;
+        let answer = peer.rest().await;
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\nconnection: close\r\n"), "{answer}");
+        assert!(answer.ends_with(
+            "This port speaks STOMP over plain TCP, not HTTP. Browsers connect to the broker's web port.\n"
+        ));
+    });
+}
+
+#[test]
+fn a_tls_client_hello_is_answered_with_an_alert() {
+    with_server("", async |server| {
+        let mut peer = server.open().await;
+        peer.stream.write_all(b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03").await.unwrap();
+        assert_eq!(peer.rest().await, "\x15\x03\x01\x00\x02\x02\x28");
+    });
+}
+
+#[test]
+fn a_peer_that_says_nothing_is_told_and_closed() {
+    with_server("stomp.connect_timeout = \"100ms\"", async |server| {
+        let error = server.open().await.rest().await;
+        assert!(error.starts_with("ERROR\nmessage:"), "{error}");
+    });
+}
+
+#[test]
+fn a_shutdown_ends_the_sessions_with_an_error() {
+    let runtime = runtime();
+    runtime.block_on(async {
+        let server = Server::start("");
+        let mut peer = server.connected().await;
+        server.stop().await;
+        let error = peer.rest().await;
+        assert!(error.starts_with("ERROR\nmessage:"), "{error}");
+    });
+}
+
+#[test]
+fn a_port_in_use_is_named_with_its_setting_and_the_way_out() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let config = Config::from_toml(&format!("server.listen = \"127.0.0.1:0\"\ntcp.listen = \"{address}\"")).unwrap();
+    let error = App::bind(config, false).err().unwrap();
+    assert!(matches!(error, AppError::Listen { setting: "tcp.listen", .. }));
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "cannot listen on {address} (tcp.listen): the port is in use; stop the other program or choose another \
+             with --tcp-listen ADDR, or serve no TCP with --tcp-listen \"\" (tcp.listen = \"\")"
+        )
+    );
+}
+
+#[test]
+fn without_an_address_there_is_no_listener() {
+    let config = Config::from_toml("server.listen = \"127.0.0.1:0\"\ntcp.listen = \"\"").unwrap();
+    assert_eq!(App::bind(config, false).unwrap().tcp_address(), None);
+}
+
+fn with_server<F: Future<Output = ()>>(settings: &str, script: impl FnOnce(Server) -> F) {
+    runtime().block_on(async {
+        let script = script(Server::start(settings));
+        tokio::time::timeout(Duration::from_secs(20), script).await.unwrap();
+    });
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// A running server; it stops with the runtime, or when asked to.
+struct Server {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    run: JoinHandle<Result<(), AppError>>,
+}
+
+impl Server {
+    fn start(settings: &str) -> Self {
+        let text = format!(
+            "server.listen = \"127.0.0.1:0\"\nserver.shards = 1\ntcp.listen = \"127.0.0.1:0\"\nmailbox.bytes = \"4MiB\"\n{settings}"
+        );
+        let app = App::bind(Config::from_toml(&text).unwrap(), false).unwrap();
+        let address = app.tcp_address().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let run = tokio::spawn(app.run(async move {
+            let _ = stopped.await;
+        }));
+        Self { address, stop, run }
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.run.await.unwrap().unwrap();
+    }
+
+    async fn open(&self) -> Peer {
+        Peer { stream: TcpStream::connect(self.address).await.unwrap(), read: Vec::new() }
+    }
+
+    async fn connected(&self) -> Peer {
+        let mut peer = self.open().await;
+        peer.send("CONNECT\naccept-version:1.2\nhost:h\n\n\0").await;
+        let frame = peer.frame().await;
+        assert!(frame.starts_with("CONNECTED\nversion:1.2\n"), "{frame}");
+        peer
+    }
+}
+
+struct Peer {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Peer {
+    async fn send(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// The next frame that has no NUL in its body, without its own.
+    async fn frame(&mut self) -> String {
+        let mut frame = self.until("\0").await;
+        frame.pop();
+        frame
+    }
+
+    async fn until(&mut self, end: &str) -> String {
+        loop {
+            if let Some(at) = self.read.windows(end.len()).position(|window| window == end.as_bytes()) {
+                return String::from_utf8(self.read.drain(..at + end.len()).collect()).unwrap();
+            }
+            assert_ne!(
+                self.stream.read_buf(&mut self.read).await.unwrap(),
+                0,
+                "{:?}",
+                self.read.escape_ascii().to_string()
+            );
+        }
+    }
+
+    /// All that comes until the server closes.
+    async fn rest(&mut self) -> String {
+        self.stream.read_to_end(&mut self.read).await.unwrap();
+        String::from_utf8(std::mem::take(&mut self.read)).unwrap()
+    }
+}
