@@ -77,9 +77,18 @@ impl App {
         })?;
         let tcp_listeners = match config.tcp.listen {
             None => Vec::new(),
-            Some(wanted) => listen(wanted, shards).map(|(_, listeners)| listeners).map_err(|error| {
-                AppError::Listen { setting: "tcp.listen", address: wanted, reason: explain(&error, ANOTHER_TCP_PORT) }
-            })?,
+            Some(wanted) => match listen(wanted, shards) {
+                Ok((_, listeners)) => listeners,
+                // Nobody asked for it: a second server, or another broker's machine, serves the rest.
+                Err(error) if config.tcp.is_default && error.kind() == io::ErrorKind::AddrInUse => {
+                    warn!(address = %wanted, "no STOMP over TCP: the port is in use; {ANOTHER_TCP_PORT}");
+                    Vec::new()
+                }
+                Err(error) => {
+                    let reason = explain(&error, ANOTHER_TCP_PORT);
+                    return Err(AppError::Listen { setting: "tcp.listen", address: wanted, reason });
+                }
+            },
         };
         Ok(Self { config, is_demo, address, listeners, tcp_listeners })
     }

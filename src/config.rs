@@ -99,6 +99,8 @@ pub struct Server {
 pub struct Tcp {
     /// Where to listen, under the rules of [`Server::listen`]; `None`: nowhere.
     pub listen: Option<SocketAddr>,
+    /// Whether that is the default, which a second server on one machine does without.
+    pub is_default: bool,
 }
 
 /// What is logged, and how.

@@ -135,6 +135,16 @@ fn a_port_in_use_is_named_with_its_setting_and_the_way_out() {
 }
 
 #[test]
+fn a_default_port_in_use_does_not_keep_the_rest_from_serving() {
+    let config = || Config::from_toml("server.listen = \"127.0.0.1:0\"").unwrap();
+    // Whoever has it, this test or another program: the next server does without.
+    let _first = App::bind(config(), false).unwrap();
+    let second = App::bind(config(), false).unwrap();
+    assert_eq!(second.tcp_address(), None);
+    assert_ne!(second.address().port(), 0);
+}
+
+#[test]
 fn without_an_address_there_is_no_listener() {
     let config = Config::from_toml("server.listen = \"127.0.0.1:0\"\ntcp.listen = \"\"").unwrap();
     assert_eq!(App::bind(config, false).unwrap().tcp_address(), None);

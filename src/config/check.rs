@@ -50,7 +50,7 @@ fn server(merged: &Merged) -> Result<Server, ConfigError> {
 fn tcp(merged: &Merged) -> Result<Tcp, ConfigError> {
     let written = &merged.raw.tcp.listen;
     let listen = if written.is_empty() { None } else { Some(listen(merged, "tcp.listen", written)?) };
-    Ok(Tcp { listen })
+    Ok(Tcp { listen, is_default: merged.raw.tcp == raw::Tcp::default() })
 }
 
 /// An address that is not open to all while everyone who comes may publish.

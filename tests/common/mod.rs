@@ -24,7 +24,7 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one with that many shards; `settings` are TOML with dotted keys.
     pub(crate) fn start(shards: usize, settings: &str) -> Self {
-        let text = format!("server.listen = \"127.0.0.1:0\"\nserver.shards = {shards}\n{settings}");
+        let text = format!("server.listen = \"127.0.0.1:0\"\ntcp.listen = \"\"\nserver.shards = {shards}\n{settings}");
         let app = App::bind(Config::from_toml(&text).unwrap(), false).unwrap();
         let address = app.address();
         let (stop, stopped) = oneshot::channel::<()>();
