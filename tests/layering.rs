@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// prefix; it may import from rows above its own in this list, and from its own.
 const ROWS: &[&[&str]] = &[
     // L0: nouns
-    &["message"],
+    &["message", "build"],
     // L1: wire formats
     &[
         "stomp::version",

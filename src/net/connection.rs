@@ -172,8 +172,9 @@ impl Connection {
         }
         let now = clock::now();
         for _ in 0..EVENTS_PER_POLL {
-            self.poll_publishing(state, now, cx);
             self.perform(state, now);
+            // After it, so that what it began to wait for wakes this task.
+            self.poll_publishing(state, now, cx);
             self.flush(state, now);
             if state.is_over {
                 return Poll::Ready(());

@@ -49,14 +49,14 @@ async fn a_thousand_connections_that_send_nothing_are_closed_and_leave_no_memory
         ("STOMPBOX_SERVER__HTTP_HEADER_TIMEOUT", "500ms"),
         ("STOMPBOX_LOG__LEVEL", "stompbox::app=info"),
     ]);
-    crowd(process.address).await;
-    let once = process.resident_kib();
-    for _ in 0..2 {
+    let mut resident = Vec::new();
+    for _ in 0..6 {
         crowd(process.address).await;
+        resident.push(process.resident_kib());
     }
-    let again = process.resident_kib();
-    println!("resident: {once} KiB after one crowd, {again} KiB after three");
-    assert!(again < once + 3 * 1024, "{once} KiB after one crowd, {again} KiB after three");
+    println!("resident KiB after each crowd: {resident:?}");
+    // The first ones find the allocator's pools and the tables empty; from then on nothing is added.
+    assert!(resident[5] < resident[3] + 1024, "{resident:?}");
 }
 
 /// Half of them silent from the start, half after the upgrade; waits until all were closed.

@@ -52,6 +52,19 @@ async fn a_panic_in_one_connection_takes_nobody_else_down() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_publisher_who_fills_the_shards_inbox_goes_on_when_there_is_room() {
+    in_shard("", async |shard| {
+        let [subscriber, publisher] = [shard.connect().await, shard.connect().await];
+        subscriber.say("SUBSCRIBE\nid:a\ndestination:/topic/a\nreceipt:r\n\n\0");
+        subscriber.until("receipt-id:r").await;
+        let burst: String = (0..1000).map(|number| format!("SEND\ndestination:/topic/a\n\n{number}\0")).collect();
+        publisher.say(&burst);
+        subscriber.until("\n\n999\0").await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_takes_no_answers_is_asked_for_no_more_questions() {
     in_shard("", async |shard| {
         let client = shard.connect().await;
