@@ -10,6 +10,8 @@ main() {
   find_rust
   mkdir -p "$logs"
   if [[ ${1:-} == --lint ]]; then
+    # All fuzz targets together
+    export FUZZ_SECONDS=${FUZZ_SECONDS:-60}
     step "format" cargo fmt --check
   fi
   step "page: build" tests/console.sh
