@@ -15,7 +15,7 @@ fn a_port_in_use_is_one_line_and_exit_code_2() {
     for address in [address, first.address] {
         let (code, text) = run(&["serve", "--listen", &address.to_string()]);
         let expected = format!(
-            "stompbox: cannot listen on {address}: the port is in use; stop the other program or choose another with --listen\n"
+            "stompbox: cannot listen on {address} (server.listen): the port is in use; stop the other program or choose another with --listen\n"
         );
         assert_eq!((code, text), (Some(2), expected));
     }
