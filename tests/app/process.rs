@@ -78,7 +78,12 @@ async fn crowd(address: SocketAddr) {
 }
 
 fn run(args: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_stompbox")).args(args).env_clear().output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_stompbox"))
+        .args(args)
+        .env_clear()
+        .env("STOMPBOX_TCP__LISTEN", "")
+        .output()
+        .unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
@@ -92,6 +97,7 @@ impl Process {
         let mut child = Command::new(env!("CARGO_BIN_EXE_stompbox"))
             .args(["serve", "--listen", "127.0.0.1:0", "--shards", "2", "--log-format", "human"])
             .env_clear()
+            .env("STOMPBOX_TCP__LISTEN", "")
             .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
