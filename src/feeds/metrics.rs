@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use super::events::{Events, Moment, Outcome};
 use crate::broker::app::{AppAnswer, AppEffect, AppHandler};
@@ -52,10 +52,16 @@ pub async fn publish_patiently(broker: &Broker, mut publication: Publication) {
     loop {
         let destination = publication.destination.clone();
         let octets = publication.body.len();
+        let without_retain = (publication.header("retain").is_some()).then(|| publication.clone());
         match broker.publish(publication) {
             Ok(id) => {
                 debug!(%destination, message = id.0, octets, "broadcast");
                 return;
+            }
+            Err(PublishError::Refused(BrokerError::RetainedFull)) if let Some(mut again) = without_retain => {
+                warn!(%destination, "published, but not kept for later subscribers: topics.retained is used up");
+                again.headers.retain(|(name, _)| &**name != "retain");
+                publication = again;
             }
             Err(PublishError::Refused(error)) => {
                 error!(%destination, %error, "not published");
