@@ -72,6 +72,7 @@ const SANS_IO: &[&str] = &[
     "sockjs/session.rs",
     "sockjs/octets.rs",
     "sockjs/answer.rs",
+    "sockjs/transport.rs",
     "broker/pattern.rs",
     "broker/mailbox.rs",
     "broker/router.rs",

@@ -67,7 +67,8 @@ install_tools() {
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium
   fi
-  if [[ ! -x $(PATH="$PATH:/usr/sbin" command -v nginx) ]]; then
+  if [[ ! -x /usr/sbin/nginx ]] && ! command -v nginx >/dev/null; then
+    apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light
   fi
   if [[ ! tests/clients/node_modules/.package-lock.json -nt tests/clients/package-lock.json ]]; then

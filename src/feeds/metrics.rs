@@ -52,16 +52,16 @@ pub async fn publish_patiently(broker: &Broker, mut publication: Publication) {
     loop {
         let destination = publication.destination.clone();
         let octets = publication.body.len();
-        let without_retain = (publication.header("retain").is_some()).then(|| publication.clone());
+        let mut unretained = publication.clone();
+        unretained.headers.retain(|(name, _)| &**name != "retain");
         match broker.publish(publication) {
             Ok(id) => {
                 debug!(%destination, message = id.0, octets, "broadcast");
                 return;
             }
-            Err(PublishError::Refused(BrokerError::RetainedFull)) if let Some(mut again) = without_retain => {
+            Err(PublishError::Refused(BrokerError::RetainedFull)) => {
                 warn!(%destination, "published, but not kept for later subscribers: topics.retained is used up");
-                again.headers.retain(|(name, _)| &**name != "retain");
-                publication = again;
+                publication = unretained;
             }
             Err(PublishError::Refused(error)) => {
                 error!(%destination, %error, "not published");

@@ -14,7 +14,7 @@
 //! | a receiver that takes nothing for two heartbeats is given up | bounded memory | `a_receiver_that_takes_nothing_for_two_heartbeats_is_given_up` |
 //! | `xhr_send` takes a single JSON string too | as a websocket does | `a_single_string_is_one_message` |
 //! | `<` leaves escaped in `htmlfile` | a message could end the script | `a_message_cannot_end_the_script_of_htmlfile` |
-//! | a session is received by the transport, origin and `Authorization` that opened it | a learnt name is no key | `a_session_belongs_to_the_origin_authorization_and_transport_that_opened_it` |
+//! | a session answers only the origin, `Authorization` and kind of transport that opened it | a learnt name is no key | `a_session_belongs_to_the_origin_authorization_and_transport_that_opened_it` |
 //! | a callback has at most 32 octets | as newer reference servers | `a_callback_is_1_to_32_letters_digits_dashes_underscores_and_dots` |
 
 pub mod answer;

@@ -154,9 +154,10 @@ impl Home {
     fn open(&self, sessions: &Sessions, name: Box<str>, owner: Owner, seat: Seat) -> Rc<HttpSession> {
         let session = HttpSession::new(&self.settings, owner);
         sessions.insert(name.clone(), Rc::clone(&session));
-        let registered = Registered { name, sessions: sessions.clone(), session: Rc::clone(&session), _seat: seat };
+        let registered = Registered { name, session: Rc::clone(&session), sessions: sessions.clone(), _seat: seat };
         tokio::task::spawn_local(async move {
-            HttpSession::drive(&registered.session).await;
+            registered.session.drive().await;
+            drop(registered);
         });
         session
     }
@@ -165,8 +166,8 @@ impl Home {
 /// Takes the session out of the table when its driver ends, even by a panic.
 struct Registered {
     name: Box<str>,
-    sessions: Sessions,
     session: Rc<HttpSession>,
+    sessions: Sessions,
     _seat: Seat,
 }
 

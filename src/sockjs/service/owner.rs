@@ -39,14 +39,17 @@ impl Owner {
         Self { transport, origin: Cell::new(opener.origin), authorization: opener.authorization }
     }
 
-    /// Whether a receiver may attach. The transport counts too: a page of another origin can
-    /// ask without naming its origin only by a script or an iframe, and that is not how the
-    /// session was opened.
+    /// Whether a receiver may attach. The transport counts too: only a script or an iframe asks
+    /// for another page without naming its origin, and must not do so for a session that was
+    /// opened otherwise.
     pub(super) fn admits_receiver(&self, transport: Transport, from: Fingerprint) -> bool {
-        transport == self.transport && self.admits(from)
+        let is_alike = transport == self.transport || names_origin(transport) && names_origin(self.transport);
+        // The same page asks the same way: with an origin each time or never.
+        let is_newly_named = self.origin.get().is_none() && from.origin.is_some();
+        is_alike && !is_newly_named && self.admits(from)
     }
 
-    /// Whether a request may act for the session. One without an origin is from no other page.
+    /// Whether a request may send for the session. One without an origin is from no other page.
     pub(super) fn admits(&self, from: Fingerprint) -> bool {
         if from.authorization != self.authorization {
             return false;
@@ -62,6 +65,11 @@ impl Owner {
     }
 }
 
+/// Whether a browser names the origin of a page that uses it from elsewhere.
+fn names_origin(transport: Transport) -> bool {
+    matches!(transport, Transport::Xhr | Transport::XhrStreaming | Transport::EventSource)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,7 +83,12 @@ mod tests {
         assert!(!owner.admits(of(Some("https://a"), Some("Bearer y"))));
         assert!(!owner.admits(of(Some("https://a"), None)));
         assert!(owner.admits_receiver(Transport::Xhr, of(None, Some("Bearer x"))));
+        assert!(owner.admits_receiver(Transport::XhrStreaming, of(None, Some("Bearer x"))));
         assert!(!owner.admits_receiver(Transport::Jsonp, of(None, Some("Bearer x"))));
+        assert!(!owner.admits_receiver(Transport::HtmlFile, of(None, Some("Bearer x"))));
+        let script = Owner::new(Transport::Jsonp, of(None, None));
+        assert!(script.admits_receiver(Transport::Jsonp, of(None, None)));
+        assert!(!script.admits_receiver(Transport::Xhr, of(None, None)));
         let anonymous = Owner::new(Transport::Xhr, of(None, None));
         assert!(!anonymous.admits(of(None, Some("Bearer x"))));
     }
@@ -83,6 +96,7 @@ mod tests {
     #[test]
     fn the_first_origin_holds() {
         let owner = Owner::new(Transport::EventSource, of(None, None));
+        assert!(!owner.admits_receiver(Transport::EventSource, of(Some("https://b"), None)));
         assert!(owner.admits(of(Some("https://a"), None)));
         assert!(!owner.admits(of(Some("https://b"), None)));
         assert!(owner.admits(of(None, None)));

@@ -193,7 +193,6 @@ impl HttpSession {
         let now = clock::now();
         let mut waiting = self.waiting.borrow_mut();
         while let Some((messages, reply)) = waiting.pop_front() {
-            // Its client was told that it was not taken, or has gone.
             if reply.is_closed() {
                 continue;
             }
@@ -313,13 +312,13 @@ const MAX_WAITING: usize = 4;
 mod tests {
     use std::hash::RandomState;
 
+    use super::super::owner::Fingerprint;
     use super::*;
     use crate::sockjs::Transport;
-    use crate::sockjs::service::owner::Fingerprint;
 
     #[tokio::test]
     async fn a_lost_client_is_told_to_one_who_waits_to_write() {
-        let session = HttpSession::new(&Settings::conformance(), owner());
+        let session = new_session();
         let io = SessionIo(Rc::clone(&session));
         let mut cx = Context::from_waker(Waker::noop());
         assert!(io.poll_write_ready(&mut cx).is_pending());
@@ -329,7 +328,7 @@ mod tests {
 
     #[tokio::test]
     async fn messages_whose_request_was_given_up_are_not_taken_later() {
-        let session = HttpSession::new(&Settings::conformance(), owner());
+        let session = new_session();
         session.session.borrow_mut().handle_attach(clock::now(), ReceiverId(0), ReceiverKind::Xhr);
         let io = SessionIo(Rc::clone(&session));
         let (reply, _taken) = oneshot::channel();
@@ -354,7 +353,8 @@ mod tests {
         assert!(size <= 600, "{size} octets");
     }
 
-    fn owner() -> Owner {
-        Owner::new(Transport::Xhr, Fingerprint::of(&http::HeaderMap::new(), &RandomState::new()))
+    fn new_session() -> Rc<HttpSession> {
+        let nobody = Fingerprint::of(&http::HeaderMap::new(), &RandomState::new());
+        HttpSession::new(&Settings::conformance(), Owner::new(Transport::Xhr, nobody))
     }
 }

@@ -68,8 +68,7 @@ impl Socket {
         let farewell = poll_fn(|cx| {
             self.flush();
             // Over HTTP the session keeps what is left for the next receiver.
-            while !self.is_over && self.is_blocked && self.io.poll_write_ready(cx).is_ready() {
-                self.is_blocked = false;
+            while !self.is_over && self.poll_unblock(cx) {
                 self.flush();
             }
             if self.is_over || self.queue.is_empty() { Poll::Ready(()) } else { Poll::Pending }
@@ -91,8 +90,7 @@ impl Socket {
                 }
                 continue;
             }
-            if self.is_blocked && self.io.poll_write_ready(cx).is_ready() {
-                self.is_blocked = false;
+            if self.poll_unblock(cx) {
                 continue;
             }
             let Some(deadline) = self.io.poll_timeout() else { return Poll::Pending };
@@ -107,6 +105,17 @@ impl Socket {
                 return Poll::Ready(Some(message));
             }
         }
+    }
+
+    /// Answers whether there is news for [`Socket::flush`].
+    fn poll_unblock(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.is_blocked {
+            return false;
+        }
+        let Poll::Ready(ready) = self.io.poll_write_ready(cx) else { return false };
+        self.is_blocked = false;
+        self.is_over = ready.is_err();
+        true
     }
 
     fn on_incoming(&mut self, incoming: Incoming) -> Option<Bytes> {

@@ -1,6 +1,7 @@
-/** nginx in front of a server, as people set it up, well or badly. */
+/** Proxies in front of a server: nginx as people set it up, and worse ones. */
 import { spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer as createHttpServer, request as httpRequest } from 'node:http';
 import { createServer, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -51,6 +52,28 @@ export async function startNginx(url) {
     throw new Error(`${error.message}\n${log}`);
   }
   return { urls, stop };
+}
+
+/** An HTTP proxy that knows no upgrades and passes a response on when it has all of it. */
+export async function startHolder(url) {
+  const server = createHttpServer((asked, answer) => {
+    const { connection, upgrade, ...headers } = asked.headers;
+    const passed = httpRequest(new URL(asked.url, url), { method: asked.method, headers }, async (response) => {
+      const parts = await response.toArray().catch(() => []);
+      const { 'transfer-encoding': chunked, ...others } = response.headers;
+      answer.writeHead(response.statusCode, others).end(Buffer.concat(parts));
+    });
+    passed.on('error', () => answer.destroy());
+    answer.on('close', () => passed.destroy());
+    asked.pipe(passed);
+  });
+  server.on('upgrade', (asked, socket) => socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n'));
+  await new Promise((done) => server.listen(0, '127.0.0.1', done));
+  const stop = () => {
+    server.close();
+    server.closeAllConnections();
+  };
+  return { url: `http://127.0.0.1:${server.address().port}`, stop };
 }
 
 /** A TCP proxy that cuts each connection after a while. */
