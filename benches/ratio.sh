@@ -12,7 +12,7 @@ stompbox=target/release/stompbox
 [[ -x $stompbox ]] || cargo build --release
 ulimit -n "$(ulimit -Hn)"
 
-taskset -c 0 "$stompbox" serve --shards 1 --listen 127.0.0.1:18080 --log-level warn & broker=$!
+taskset -c 0 "$stompbox" serve --shards 1 --listen 127.0.0.1:18080 --tcp-listen "" --log-level warn & broker=$!
 taskset -c 0 "$stompbox" bench floor --listen 127.0.0.1:18081 & floor=$!
 trap 'kill $broker $floor 2>/dev/null; wait' EXIT
 sleep 1
@@ -39,7 +39,7 @@ print(f"| {sys.argv[1]} | {statistics.median(ours):.2f} | {statistics.median(flo
 # On a broker of its own, which has used no memory yet.
 idle() {
   local transport=$1 connections=$2 fresh
-  taskset -c 0 "$stompbox" serve --shards 1 --listen 127.0.0.1:18082 --log-level warn & fresh=$!
+  taskset -c 0 "$stompbox" serve --shards 1 --listen 127.0.0.1:18082 --tcp-listen "" --log-level warn & fresh=$!
   sleep 1
   load idle --target 127.0.0.1:18082 --pid $fresh --transport "$transport" --subscribers "$connections" | python3 -c '
 import json, sys
