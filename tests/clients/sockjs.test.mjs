@@ -147,7 +147,9 @@ describe('behind a proxy that cuts connections at random', () => {
       const cutter = await startCutter(server.url, 800);
       t.after(() => cutter.stop());
       const webSocketFactory = () => new SockJS(`${cutter.url}/ws`, null, { transports: [name] });
-      const client = createClient(t, { webSocketFactory, reconnectDelay: 20, heartbeatIncoming: 200, heartbeatOutgoing: 200 });
+      // Before CONNECTED there are no heart-beats to see it: a time limit does.
+      const connectionTimeout = 2000;
+      const client = createClient(t, { webSocketFactory, connectionTimeout, reconnectDelay: 20, heartbeatIncoming: 200, heartbeatOutgoing: 200 });
       const metrics = new Queue();
       client.onConnect = (frame) => {
         client.connects.push(frame);
