@@ -20,7 +20,7 @@ use crate::broker::{self, Broker};
 use crate::config::Config;
 use crate::feeds::events::Events;
 use crate::feeds::schedule::Broadcast;
-use crate::feeds::{demo, metrics, schedule};
+use crate::feeds::{demo, metrics, schedule, sys};
 use crate::http::{self, Site};
 use crate::message::{Destination, Publication};
 use crate::net::fanout::Fanout;
@@ -180,6 +180,7 @@ fn new_broker(config: &Config, events: Option<&Arc<Events>>) -> Broker {
         inbox: inbox::Limits { messages: INBOX_MESSAGES, bytes: INBOX_BYTES },
         mailbox: mailbox::Limits { messages: config.mailbox.messages, bytes: config.mailbox.bytes },
         retained: RetainedLimits { destinations: config.topics.retained, bytes: config.topics.retained_bytes },
+        queues: config.queues,
     };
     let users = config.auth.users.iter().map(|user| (user.name.clone(), user.passcode.expose().to_owned())).collect();
     let tokens = config.auth.tokens.iter().map(|token| (token.name.clone(), token.token.expose().to_owned())).collect();
@@ -277,6 +278,7 @@ impl Connections for StompConnections {
 
 fn start_feeds(config: &Config, is_demo: bool, broker: &Broker, events: Option<Arc<Events>>) -> JoinSet<()> {
     let mut feeds = JoinSet::new();
+    feeds.spawn(sys::publish_each_second(broker.clone()));
     if let Some(events) = events {
         let (destination, period) = (config.metrics.destination.clone(), config.metrics.period);
         feeds.spawn(metrics::publish_periodically(broker.clone(), Arc::clone(&events), destination, period));

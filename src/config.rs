@@ -22,6 +22,7 @@ use std::time::Duration;
 pub use self::error::{ConfigError, Place};
 pub use self::raw::{Secret, Token, User};
 pub use self::sources::Sources;
+use crate::broker::queue;
 use crate::message::Destination;
 use crate::{feeds, sockjs, stomp};
 
@@ -40,6 +41,8 @@ pub struct Config {
     pub mailbox: MailboxLimits,
     /// Topics and their last values.
     pub topics: Topics,
+    /// Queues: what waits in them, and how it is handed out.
+    pub queues: queue::Settings,
     /// The SockJS service.
     pub sockjs: SockJs,
     /// Who may log in.

@@ -4,6 +4,7 @@
 //! wraps octets; it stands here so that a session can build a finished [`Image`] without
 //! naming the transport it will leave by.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -51,8 +52,29 @@ impl Destination {
         }
         match first {
             "topic" => DestinationKind::Topic,
+            "queue" => DestinationKind::Queue,
+            "temp-queue" => DestinationKind::TempQueue,
+            "user" => DestinationKind::User,
             "app" => DestinationKind::App,
             _ => DestinationKind::Unknown,
+        }
+    }
+
+    /// The name as its receiver knows it: of `/user/WHO/queue/NAME` and `/temp-queue/KEY/NAME`
+    /// the second word is left out, since it only says whose it is.
+    pub fn shown(&self) -> Cow<'_, str> {
+        let (first, second) = self.shown_parts();
+        if second.is_empty() { first.into() } else { [first, second].concat().into() }
+    }
+
+    fn shown_parts(&self) -> (&str, &str) {
+        if !matches!(self.kind(), DestinationKind::User | DestinationKind::TempQueue) {
+            return (&self.0, "");
+        }
+        let word = self.0[1..].find('/').map_or(self.0.len(), |at| at + 1);
+        match self.0.get(word + 1..).and_then(|rest| rest.find('/')) {
+            Some(at) => (&self.0[..word], &self.0[word + 1 + at..]),
+            None => (&self.0, ""),
         }
     }
 }
@@ -74,6 +96,12 @@ impl fmt::Debug for Destination {
 pub enum DestinationKind {
     /// `/topic/NAME`: every subscriber gets each message.
     Topic,
+    /// `/queue/NAME`: each message goes to one subscriber, and waits where there is none.
+    Queue,
+    /// `/temp-queue/NAME`: private to a session.
+    TempQueue,
+    /// `/user/queue/NAME`: all sessions of one user.
+    User,
     /// `/app/NAME`: the server's own handlers.
     App,
     /// Anything else; refused with the list of what is allowed.
@@ -251,6 +279,8 @@ pub struct Delivery {
     pub retained: bool,
     /// How many messages of this subscription were dropped right before this one.
     pub dropped: u32,
+    /// For a queue's message, which time it is delivered, from 1; 0 for all others.
+    pub count: u32,
 }
 
 /// What a subscription does when its session's mailbox is full.
@@ -416,6 +446,21 @@ mod tests {
         assert_eq!(kind("/app/a"), Ok(DestinationKind::App));
         assert_eq!(kind("/topic/"), Ok(DestinationKind::Unknown));
         assert_eq!(kind("/topical/a"), Ok(DestinationKind::Unknown));
+        assert_eq!(kind("/queue/a"), Ok(DestinationKind::Queue));
+        assert_eq!(kind("/temp-queue/a"), Ok(DestinationKind::TempQueue));
+        assert_eq!(kind("/user/queue/a"), Ok(DestinationKind::User));
+    }
+
+    #[test]
+    fn a_private_destination_is_shown_without_its_owner() {
+        for (name, shown) in [
+            ("/topic/a/b", "/topic/a/b"),
+            ("/user/ann/queue/a/b", "/user/queue/a/b"),
+            ("/temp-queue/0123/a", "/temp-queue/a"),
+            ("/temp-queue/a", "/temp-queue/a"),
+        ] {
+            assert_eq!(Destination::parse(name).unwrap().shown(), shown);
+        }
     }
 
     #[test]

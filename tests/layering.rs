@@ -35,7 +35,7 @@ const ROWS: &[&[&str]] = &[
     // L4: sockets and tasks
     &["net"],
     &["sockjs::service"],
-    &["net::connection", "net::fanout"],
+    &["net::connection", "net::fanout", "net::queueing"],
     &["feeds"],
     // L5: settings and HTTP
     &["config"],
@@ -74,7 +74,12 @@ const SANS_IO: &[&str] = &[
     "sockjs/answer.rs",
     "sockjs/transport.rs",
     "broker/pattern.rs",
+    "broker/address.rs",
     "broker/mailbox.rs",
+    "broker/queue.rs",
+    "broker/queue/",
+    "broker/selector.rs",
+    "broker/selector/",
     "broker/router.rs",
 ];
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,6 +13,10 @@ use super::auth::{AccessRefused, Authenticator};
 use super::inbox::{self, Inbox};
 use super::interest::{Interest, Shards};
 use super::mailbox;
+use super::pattern::Pattern;
+use super::post::Post;
+use super::queue::{self, Full, Ledger};
+use super::selector::SelectorError;
 use super::stats::Stats;
 use super::topic::{Retained, RetainedLimits};
 use crate::message::{Credentials, Destination, DestinationKind, Message, MessageId, Principal, Publication};
@@ -23,7 +28,10 @@ pub struct Broker(Arc<Inner>);
 struct Inner {
     interest: Interest,
     retained: Retained,
-    inboxes: Box<[Inbox]>,
+    inboxes: Box<[Inbox<Arc<Message>>]>,
+    posts: Box<[Inbox<Post>]>,
+    queues: queue::Settings,
+    ledger: Arc<Ledger>,
     handlers: HashMap<&'static str, Arc<dyn AppHandler>>,
     authenticator: Box<dyn Authenticator>,
     acl: Acl,
@@ -43,13 +51,18 @@ pub struct Settings {
     pub mailbox: mailbox::Limits,
     /// The bounds of the retained values.
     pub retained: RetainedLimits,
+    /// What all queues have in common.
+    pub queues: queue::Settings,
 }
 
 /// Why the broker did not do what was asked. The text is what the client reads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerError {
-    /// The destination is neither a topic nor a handler of the server.
-    #[error("unknown destination {0}; allowed are /topic/NAME and /app/NAME")]
+    /// The destination is of no known kind.
+    #[error(
+        "unknown destination {0}; allowed are /topic/NAME, /queue/NAME, /app/NAME, /user/queue/NAME and \
+         /temp-queue/NAME"
+    )]
     UnknownDestination(Destination),
     /// `/app/NAME` with a name that nobody handles.
     #[error("nothing handles {destination}; there are {known}")]
@@ -85,6 +98,44 @@ pub enum BrokerError {
     /// The retained values' bounds are reached.
     #[error("no room for another retained value; send one with an empty body to forget it")]
     RetainedFull,
+    /// A wildcard in a SUBSCRIBE to a queue.
+    #[error("{0} is a pattern; a queue is subscribed to by its name")]
+    QueuePattern(Destination),
+    /// A queue's name that leaves no room for that of its dead-letter queue.
+    #[error("{0} is too long for a queue; at most 251 octets are allowed")]
+    QueueName(Destination),
+    /// The queue is full.
+    #[error("{0}")]
+    QueueFull(#[from] Full),
+    /// More prefetched messages than a session may have unacknowledged.
+    #[error(
+        "the session's subscriptions may have {max} unacknowledged messages (stomp.limits.unacked); none are left for this one"
+    )]
+    NoPrefetch {
+        /// The limit.
+        max: usize,
+    },
+    /// `/user/…` in a form there is not.
+    #[error(
+        "{0} is not a user's destination; SUBSCRIBE to /user/queue/NAME or /user/topic/NAME for your own, SEND to \
+         /user/WHO/queue/NAME or /user/WHO/topic/NAME"
+    )]
+    BadUserDestination(Destination),
+    /// `/user/…` without a name.
+    #[error("{0} belongs to a user, and this connection has none; CONNECT with credentials")]
+    NeedsUser(Destination),
+    /// `/temp-queue/…` in a form there is not.
+    #[error("{0} is not a temporary queue of this session; one is /temp-queue/NAME, NAME one word")]
+    BadTempQueue(Destination),
+    /// There is a subscription to the temporary queue already.
+    #[error("{0} has a subscription of this session already")]
+    TempQueueTaken(Destination),
+    /// A private destination that is too long in full.
+    #[error("{0} is too long with its owner's name; at most 255 octets are allowed")]
+    TooLong(Destination),
+    /// A selector that cannot be read.
+    #[error("{0}")]
+    Selector(#[from] SelectorError),
     /// A handler did not like the body.
     #[error("{0}")]
     BadBody(String),
@@ -95,8 +146,19 @@ impl BrokerError {
     pub fn status(&self) -> u16 {
         match self {
             Self::UnknownDestination(_) | Self::UnknownHandler { .. } => 404,
-            Self::NotAllowed { .. } => 403,
-            Self::SendToPattern(_) | Self::BadHeader { .. } | Self::BadBody(_) => 400,
+            Self::NotAllowed { .. } | Self::NeedsUser(_) => 403,
+            Self::SendToPattern(_)
+            | Self::BadHeader { .. }
+            | Self::BadBody(_)
+            | Self::QueuePattern(_)
+            | Self::QueueName(_)
+            | Self::NoPrefetch { .. }
+            | Self::BadUserDestination(_)
+            | Self::BadTempQueue(_)
+            | Self::TempQueueTaken(_)
+            | Self::TooLong(_)
+            | Self::Selector(_) => 400,
+            Self::QueueFull(_) => 503,
             Self::RetainedFull => 507,
         }
     }
@@ -113,8 +175,10 @@ pub enum PublishError {
 
 /// Where a subscription leads.
 pub enum Target {
-    /// To a topic, or a pattern over topics.
+    /// To a topic, or a pattern over topics; so do a user's and a temporary queue's names.
     Topic,
+    /// To a queue.
+    Queue,
     /// To a handler of the server, which answers once.
     App(Arc<dyn AppHandler>),
 }
@@ -132,6 +196,9 @@ impl Broker {
             interest: Interest::default(),
             retained: Retained::new(settings.retained),
             inboxes: (0..shards).map(|_| Inbox::new(settings.inbox)).collect(),
+            posts: (0..shards).map(|_| Inbox::new(settings.inbox)).collect(),
+            queues: settings.queues,
+            ledger: Arc::new(Ledger::new(settings.queues.limits)),
             handlers,
             authenticator,
             acl,
@@ -152,8 +219,36 @@ impl Broker {
     }
 
     /// A shard's inbox.
-    pub fn inbox(&self, shard: usize) -> &Inbox {
+    pub fn inbox(&self, shard: usize) -> &Inbox<Arc<Message>> {
         &self.0.inboxes[shard]
+    }
+
+    /// What is said to a shard about queues.
+    pub fn posts(&self, shard: usize) -> &Inbox<Post> {
+        &self.0.posts[shard]
+    }
+
+    /// The shard where a queue lives.
+    pub fn home(&self, queue: &Destination) -> usize {
+        let mut hasher = DefaultHasher::new();
+        queue.hash(&mut hasher);
+        usize::try_from(hasher.finish() % self.0.posts.len() as u64).unwrap_or_default()
+    }
+
+    /// Posts a request to its queue's home, whether there is room or not: for SENDs
+    /// [`Broker::has_room`] is asked before; the others are bounded by what was delivered.
+    pub fn post_request(&self, request: queue::Request) {
+        self.posts(self.home(request.queue())).post(Post::Request(request));
+    }
+
+    /// What all queues have in common.
+    pub fn queue_settings(&self) -> &queue::Settings {
+        &self.0.queues
+    }
+
+    /// The depths of all queues.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.0.ledger
     }
 
     /// The bounds of each session's mailbox.
@@ -182,16 +277,19 @@ impl Broker {
         self.0.retained.of(destination, now_ms())
     }
 
-    /// Takes a client's SEND: to its handler, or to every shard that has a subscriber.
+    /// Takes a client's SEND: to its handler, or to every shard that has a subscriber. What is
+    /// for a queue goes by [`Broker::queue_message`]. [`Broker::has_room`] is asked before; what
+    /// was begun does not stop for want of room, so a transaction may go past the inboxes' bounds.
     ///
     /// # Errors
-    /// It is refused, or a shard is too busy; then nothing was taken.
-    pub fn send(&self, principal: &Principal, publication: Publication) -> Result<AppEffect, PublishError> {
-        match self.target(principal, Permission::Send, &publication.destination).map_err(PublishError::Refused)? {
-            Target::Topic => self.publish(publication).map(|_| AppEffect::None),
+    /// It is refused, and nothing was taken.
+    pub fn send(&self, principal: &Principal, publication: Publication) -> Result<AppEffect, BrokerError> {
+        match self.target(principal, Permission::Send, &publication.destination)? {
+            Target::Topic => self.publish_anyway(publication).map(|_| AppEffect::None),
+            Target::Queue => Err(BrokerError::UnknownDestination(publication.destination)),
             Target::App(handler) => {
                 self.0.stats.published.add(1);
-                handler.handle_send(principal, &publication).map_err(PublishError::Refused)
+                handler.handle_send(principal, &publication)
             }
         }
     }
@@ -202,7 +300,7 @@ impl Broker {
     /// It would be refused.
     pub fn check_send(&self, principal: &Principal, publication: &Publication) -> Result<(), BrokerError> {
         match self.target(principal, Permission::Send, &publication.destination)? {
-            Target::Topic => Terms::of(publication).map(|_| ()),
+            Target::Topic | Target::Queue => Terms::of(publication).map(|_| ()),
             Target::App(_) => Ok(()),
         }
     }
@@ -214,40 +312,82 @@ impl Broker {
         destination: &Destination,
     ) -> Result<Target, BrokerError> {
         let target = match destination.kind() {
-            DestinationKind::Topic => Target::Topic,
+            DestinationKind::Topic | DestinationKind::User | DestinationKind::TempQueue => Target::Topic,
+            DestinationKind::Queue => Target::Queue,
             DestinationKind::App => Target::App(self.handler(destination)?),
             DestinationKind::Unknown => return Err(BrokerError::UnknownDestination(destination.clone())),
         };
         self.permit(principal, permission, destination)?;
+        if matches!(target, Target::Queue) {
+            if permission == Permission::Subscribe && Pattern::of(destination).is_some() {
+                return Err(BrokerError::QueuePattern(destination.clone()));
+            }
+            if !queue::is_name_short_enough(destination) {
+                return Err(BrokerError::QueueName(destination.clone()));
+            }
+        }
         Ok(target)
     }
 
     /// Publishes to a topic, whoever asks.
     ///
     /// # Errors
-    /// As [`Broker::send`].
+    /// It is refused, or a shard is too busy; then nothing was taken.
     pub fn publish(&self, publication: Publication) -> Result<MessageId, PublishError> {
-        let terms = Terms::of(&publication).map_err(PublishError::Refused)?;
-        let shards = self.0.interest.of(&publication.destination);
-        if shards.iter().any(|shard| !self.0.inboxes[shard].has_room()) {
+        if !self.has_room(&publication.destination) {
             return Err(PublishError::Busy(publication));
         }
+        self.publish_anyway(publication).map_err(PublishError::Refused)
+    }
+
+    fn publish_anyway(&self, publication: Publication) -> Result<MessageId, BrokerError> {
+        let terms = Terms::of(&publication)?;
         let destination = publication.destination.clone();
         let body_bytes = publication.body.len();
         let make = || Arc::new(Message::new(self.next_id(), publication, terms.now_ms, terms.expires_at_ms));
         let message = if terms.retain {
             let kept = self.0.retained.keep(&destination, body_bytes, make);
-            kept.map_err(|_| PublishError::Refused(BrokerError::RetainedFull))?
+            kept.map_err(|_| BrokerError::RetainedFull)?
         } else {
             make()
         };
         self.0.stats.published.add(1);
         // A subscriber may have come between the first look and the number: it must not miss
         // what it was not given as retained.
-        for shard in self.0.interest.of(&message.destination).iter() {
+        let shards = self.0.interest.of(&message.destination);
+        for shard in shards.iter() {
             self.0.inboxes[shard].post(Arc::clone(&message));
         }
+        if shards.is_empty() && message.destination.kind() != DestinationKind::Topic {
+            self.0.stats.dropped_absent.add(1);
+        }
         Ok(message.id)
+    }
+
+    /// Makes a message for a queue, for which [`Ledger::reserve`] is still to be asked.
+    ///
+    /// # Errors
+    /// The publication is not fit for a queue.
+    pub fn queue_message(&self, publication: Publication) -> Result<Arc<Message>, BrokerError> {
+        let terms = Terms::of(&publication)?;
+        let ttl_ms = self.0.queues.ttl_ms;
+        let longest = (ttl_ms > 0).then(|| terms.now_ms.saturating_add(ttl_ms));
+        let expires_at_ms = terms.expires_at_ms.into_iter().chain(longest).min();
+        Ok(Arc::new(Message::new(self.next_id(), publication, terms.now_ms, expires_at_ms)))
+    }
+
+    /// Whether every shard that a message to `destination` goes to has room for it.
+    pub fn has_room(&self, destination: &Destination) -> bool {
+        match destination.kind() {
+            DestinationKind::Queue => self.0.posts[self.home(destination)].has_room(),
+            DestinationKind::Topic
+            | DestinationKind::User
+            | DestinationKind::TempQueue
+            | DestinationKind::App
+            | DestinationKind::Unknown => {
+                self.0.interest.of(destination).iter().all(|shard| self.0.inboxes[shard].has_room())
+            }
+        }
     }
 
     /// Makes a message that goes to one subscriber only, outside any topic.
@@ -259,6 +399,15 @@ impl Broker {
     pub fn room(&self, destination: Destination) -> impl Future<Output = ()> + Send + 'static {
         let broker = self.clone();
         async move {
+            while destination.kind() == DestinationKind::Queue {
+                let posts = &broker.0.posts[broker.home(&destination)];
+                let mut room = std::pin::pin!(posts.room());
+                room.as_mut().enable();
+                if posts.has_room() {
+                    return;
+                }
+                room.await;
+            }
             loop {
                 let shards = broker.0.interest.of(&destination);
                 let Some(full) = shards.iter().find(|shard| !broker.0.inboxes[*shard].has_room()) else { return };
@@ -316,7 +465,7 @@ struct Terms {
 
 impl Terms {
     fn of(publication: &Publication) -> Result<Self, BrokerError> {
-        if super::pattern::Pattern::of(&publication.destination).is_some() {
+        if Pattern::of(&publication.destination).is_some() {
             return Err(BrokerError::SendToPattern(publication.destination.clone()));
         }
         let now_ms = now_ms();
@@ -328,7 +477,14 @@ impl Terms {
         };
         let retain = match publication.header("retain") {
             None | Some("false") => false,
-            Some("true") => true,
+            Some("true") if publication.destination.kind() == DestinationKind::Topic => true,
+            Some("true") => {
+                return Err(BrokerError::BadHeader {
+                    name: "retain",
+                    value: "true".into(),
+                    allowed: "false, except on a topic",
+                });
+            }
             Some(value) => {
                 return Err(BrokerError::BadHeader { name: "retain", value: value.into(), allowed: "true or false" });
             }

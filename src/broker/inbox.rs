@@ -1,4 +1,5 @@
-//! What waits for a shard: the messages that its subscribers are to get.
+//! What waits for a shard: the messages that its subscribers are to get, or what is said about
+//! queues.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,17 +14,29 @@ use crate::message::Message;
 /// is none. Asking and posting are two steps, so as many messages as there are shards may come
 /// on top of the bound.
 #[derive(Debug)]
-pub struct Inbox {
-    waiting: Mutex<Waiting>,
+pub struct Inbox<T> {
+    waiting: Mutex<Waiting<T>>,
     limits: Limits,
     posted: Notify,
     room: Notify,
 }
 
-#[derive(Debug, Default)]
-struct Waiting {
-    queue: VecDeque<Arc<Message>>,
+#[derive(Debug)]
+struct Waiting<T> {
+    queue: VecDeque<T>,
     bytes: usize,
+}
+
+/// What can wait in an inbox.
+pub trait Item {
+    /// How many octets it holds.
+    fn bytes(&self) -> usize;
+}
+
+impl Item for Arc<Message> {
+    fn bytes(&self) -> usize {
+        self.body.len()
+    }
 }
 
 /// The bounds of one inbox.
@@ -35,10 +48,15 @@ pub struct Limits {
     pub bytes: usize,
 }
 
-impl Inbox {
+impl<T: Item> Inbox<T> {
     /// Makes an empty inbox.
     pub fn new(limits: Limits) -> Self {
-        Self { waiting: Mutex::default(), limits, posted: Notify::new(), room: Notify::new() }
+        Self {
+            waiting: Mutex::new(Waiting { queue: VecDeque::new(), bytes: 0 }),
+            limits,
+            posted: Notify::new(),
+            room: Notify::new(),
+        }
     }
 
     /// Whether a publisher may post now.
@@ -47,16 +65,16 @@ impl Inbox {
         waiting.queue.len() < self.limits.messages && waiting.bytes < self.limits.bytes
     }
 
-    /// Resolves when messages were taken out.
+    /// Resolves when something was taken out.
     pub fn room(&self) -> tokio::sync::futures::Notified<'_> {
         self.room.notified()
     }
 
-    /// Adds a message and wakes the shard.
-    pub fn post(&self, message: Arc<Message>) {
+    /// Adds one thing and wakes the shard.
+    pub fn post(&self, item: T) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.bytes += message.body.len();
-        waiting.queue.push_back(message);
+        waiting.bytes += item.bytes();
+        waiting.queue.push_back(item);
         let first = waiting.queue.len() == 1;
         drop(waiting);
         if first {
@@ -64,11 +82,11 @@ impl Inbox {
         }
     }
 
-    /// Moves up to `most` messages to `batch`; waits while there is none.
+    /// Moves up to `most` things to `batch`; waits while there is none.
     ///
     /// # Cancel safety
     /// A cancelled call has taken nothing.
-    pub async fn take(&self, batch: &mut Vec<Arc<Message>>, most: usize) {
+    pub async fn take(&self, batch: &mut Vec<T>, most: usize) {
         loop {
             if self.try_take(batch, most) {
                 return;
@@ -77,11 +95,11 @@ impl Inbox {
         }
     }
 
-    fn try_take(&self, batch: &mut Vec<Arc<Message>>, most: usize) -> bool {
+    fn try_take(&self, batch: &mut Vec<T>, most: usize) -> bool {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let count = waiting.queue.len().min(most);
         batch.extend(waiting.queue.drain(..count));
-        let taken: usize = batch[batch.len() - count..].iter().map(|message| message.body.len()).sum();
+        let taken: usize = batch[batch.len() - count..].iter().map(Item::bytes).sum();
         waiting.bytes -= taken;
         let more = !waiting.queue.is_empty();
         drop(waiting);

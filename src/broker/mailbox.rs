@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::message::{Delivery, Image, Overflow, SubscriptionId};
+use crate::message::{Delivery, Image, MessageId, Overflow, SubscriptionId};
 
 /// A session's outbound queue, bounded in messages and octets. Pushing never waits.
 ///
@@ -106,11 +106,14 @@ impl Mailbox {
         if dropped == 0 { Pushed::Waits } else { Pushed::Dropped(dropped) }
     }
 
-    /// Adds a delivery that the client asked for itself, past the bounds.
+    /// Adds a delivery that the client asked for itself, past the bounds. A queue's does not
+    /// count at all: its consumer's credit bounds it, and its octets are the queue's.
     pub fn push_anyway(&mut self, mut delivery: Delivery) {
-        self.take_dropped(&mut delivery);
-        self.deliveries += 1;
-        self.delivery_bytes += delivery.message.body.len();
+        if delivery.count == 0 {
+            self.take_dropped(&mut delivery);
+            self.deliveries += 1;
+            self.delivery_bytes += delivery.message.body.len();
+        }
         self.queue.push_back(Entry::Delivery(delivery));
     }
 
@@ -138,9 +141,26 @@ impl Mailbox {
         count
     }
 
+    /// Takes out the deliveries of queues that wait, those of `subscription` or all.
+    pub fn take_queued(&mut self, subscription: Option<SubscriptionId>) -> Vec<(SubscriptionId, MessageId)> {
+        let mut taken = Vec::new();
+        self.queue.retain(|entry| match entry {
+            Entry::Delivery(delivery)
+                if delivery.count > 0 && subscription.is_none_or(|of| of == delivery.subscription) =>
+            {
+                taken.push((delivery.subscription, delivery.message.id));
+                false
+            }
+            Entry::Delivery(_) | Entry::Octets(_) => true,
+        });
+        taken
+    }
+
     fn uncount(&mut self, delivery: &Delivery) {
-        self.deliveries -= 1;
-        self.delivery_bytes -= delivery.message.body.len();
+        if delivery.count == 0 {
+            self.deliveries -= 1;
+            self.delivery_bytes -= delivery.message.body.len();
+        }
     }
 
     fn take_dropped(&mut self, delivery: &mut Delivery) {
@@ -205,7 +225,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::message::{Destination, Message, MessageId, Publication};
+    use crate::message::{Destination, Message, Publication};
 
     const LIMITS: Limits = Limits { messages: 3, bytes: 100 };
 
@@ -286,6 +306,20 @@ mod tests {
     }
 
     #[test]
+    fn a_queues_deliveries_do_not_count_and_can_be_taken_back() {
+        let mut mailbox = Mailbox::default();
+        for n in 0..9 {
+            mailbox.push_anyway(Delivery { count: 1, ..delivery(n % 2, u64::from(n), 90) });
+        }
+        assert_eq!((mailbox.deliveries(), mailbox.bytes()), (0, 0));
+        assert_eq!(mailbox.push(delivery(5, 9, 100), Overflow::Close, true, &LIMITS), Pushed::Waits);
+        let of_one: Vec<_> = mailbox.take_queued(Some(SubscriptionId(1))).iter().map(|(_, id)| id.0).collect();
+        assert_eq!(of_one, [1, 3, 5, 7]);
+        assert_eq!(mailbox.take_queued(None).len(), 5);
+        assert_eq!(drain(&mut mailbox), [(9, 0)]);
+    }
+
+    #[test]
     fn an_empty_mailbox_holds_no_memory() {
         let mut mailbox = Mailbox::default();
         mailbox.push(delivery(0, 0, 1), Overflow::Close, true, &LIMITS);
@@ -297,7 +331,7 @@ mod tests {
         let destination = Destination::parse("/topic/a").unwrap();
         let publication = Publication { destination, headers: vec![], body: vec![0; size].into() };
         let message = Arc::new(Message::new(MessageId(number), publication, 0, None));
-        Delivery { subscription: SubscriptionId(subscription), message, retained: false, dropped: 0 }
+        Delivery { subscription: SubscriptionId(subscription), message, retained: false, dropped: 0, count: 0 }
     }
 
     /// The numbers of the messages that wait, each with what it tells as dropped.

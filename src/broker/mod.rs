@@ -4,6 +4,7 @@
 //! destinations, permissions and counters. What does not: sockets, tasks, wire formats.
 
 pub mod acl;
+pub mod address;
 pub mod app;
 pub mod auth;
 pub mod handle;
@@ -11,7 +12,10 @@ pub mod inbox;
 pub mod interest;
 pub mod mailbox;
 pub mod pattern;
+pub mod post;
+pub mod queue;
 pub mod router;
+pub mod selector;
 pub mod stats;
 pub mod topic;
 

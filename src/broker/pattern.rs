@@ -1,6 +1,7 @@
 //! Destination patterns: `*` is one word; `#`, `**` and a trailing `>` are any words, also none.
 //!
-//! Words are parted by `/` or `.`.
+//! Words are parted by `/` or `.`. No wildcard stands for a word that begins with `$`: what the
+//! broker says of itself is for those who ask for it by name.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -44,10 +45,10 @@ impl Pattern {
                 p += 1;
             } else if n == name.len() {
                 return pattern.len() == p;
-            } else if p < pattern.len() && (wildcard(p) == Some(Wildcard::OneWord) || pattern[p] == name[n]) {
+            } else if p < pattern.len() && takes(wildcard(p), pattern[p], name[n]) {
                 p += 1;
                 n += 1;
-            } else if let Some((any, from)) = retry {
+            } else if let Some((any, from)) = retry.filter(|(_, from)| !is_reserved(name[*from])) {
                 retry = Some((any, from + 1));
                 p = any + 1;
                 n = from + 1;
@@ -186,6 +187,9 @@ impl<T> Node<T> {
     fn matching<'a>(&'a self, words: &[&str], found: &mut impl FnMut(&'a T), seen: &mut HashSet<(*const Self, usize)>) {
         if let Some(any) = &self.any {
             for skipped in 0..=words.len() {
+                if skipped > 0 && is_reserved(words[skipped - 1]) {
+                    break;
+                }
                 let visit = (&raw const **any, words.len() - skipped);
                 if seen.insert(visit) {
                     any.matching(&words[skipped..], found, seen);
@@ -201,7 +205,9 @@ impl<T> Node<T> {
         if let Some(node) = self.words.get(*word) {
             node.matching(rest, found, seen);
         }
-        if let Some(one) = &self.one {
+        if let Some(one) = &self.one
+            && !is_reserved(word)
+        {
             one.matching(rest, found, seen);
         }
     }
@@ -222,6 +228,19 @@ impl Wildcard {
             _ => None,
         }
     }
+}
+
+/// Whether one word of a pattern that is not any words takes one word of a name.
+fn takes(wildcard: Option<Wildcard>, pattern: &str, word: &str) -> bool {
+    match wildcard {
+        Some(Wildcard::OneWord) => !is_reserved(word),
+        Some(Wildcard::AnyWords) | None => pattern == word,
+    }
+}
+
+/// Whether no wildcard stands for the word.
+fn is_reserved(word: &str) -> bool {
+    word.starts_with('$')
 }
 
 fn words(name: &str) -> impl Iterator<Item = &str> {
@@ -300,11 +319,23 @@ mod tests {
         assert!(map.is_empty() && map.root.is_empty());
     }
 
+    #[test]
+    fn no_wildcard_stands_for_a_word_that_begins_with_a_dollar() {
+        let matches =
+            |pattern: &str, name: &str| Pattern::of(&destination(pattern)).unwrap().matches(&destination(name));
+        for pattern in ["/topic/*/a", "/topic/#", "/topic/**", "/topic/>", "/topic/*/*"] {
+            assert!(!matches(pattern, "/topic/$sys/a"), "{pattern}");
+            assert!(matches(pattern, "/topic/sys/a"), "{pattern}");
+        }
+        assert!(matches("/topic/$sys/#", "/topic/$sys/a"));
+        assert!(matches("/topic/#/$sys/*", "/topic/a/b/$sys/a"));
+    }
+
     proptest! {
         #[test]
         fn the_tree_finds_what_each_pattern_alone_matches(
-            patterns in proptest::collection::vec("/[ab*#]([/.][ab*#]){0,5}", 1..12),
-            name in "/[ab]([/.][ab]){0,6}",
+            patterns in proptest::collection::vec("/[ab$*#]([/.][ab$*#]){0,5}", 1..12),
+            name in "/[ab$]([/.][ab$]){0,6}",
         ) {
             let name = destination(&name);
             let mut map: PatternMap<Vec<Pattern>> = PatternMap::default();

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::pattern::{Pattern, PatternMap};
-use crate::message::{Destination, MessageId, Overflow, SubscriptionId};
+use super::selector::Selector;
+use crate::message::{Destination, Message, MessageId, Overflow, SubscriptionId};
 
 /// Where a delivery goes: a connection of the shard and a subscription of its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,66 +39,123 @@ pub type Routes = Rc<Vec<Route>>;
 /// A shard's subscriptions.
 #[derive(Debug, Default)]
 pub struct Router {
-    exact: HashMap<Destination, Routes>,
-    patterns: PatternMap<Routes>,
+    all: Table<Routes>,
+    /// Those with a selector, which is looked at once for all who share it.
+    conditional: Table<Vec<Conditional>>,
+}
+
+#[derive(Debug)]
+struct Conditional {
+    selector: Arc<Selector>,
+    routes: Routes,
+}
+
+/// Values by destination and pattern.
+#[derive(Debug)]
+struct Table<T> {
+    exact: HashMap<Destination, T>,
+    patterns: PatternMap<T>,
 }
 
 impl Router {
-    /// Adds a subscription; answers whether it is the first of its destination or pattern here.
-    pub fn subscribe(&mut self, destination: &Destination, route: Route) -> bool {
-        let routes = match Pattern::of(destination) {
-            Some(pattern) => self.patterns.entry(&pattern),
-            None => self.exact.entry(destination.clone()).or_default(),
+    /// Adds a subscription to all messages, or to those that a selector takes.
+    pub fn subscribe(&mut self, destination: &Destination, selector: Option<Arc<Selector>>, route: Route) {
+        let Some(selector) = selector else {
+            Rc::make_mut(self.all.entry(destination)).push(route);
+            return;
         };
-        Rc::make_mut(routes).push(route);
-        routes.len() == 1
+        let conditionals = self.conditional.entry(destination);
+        match conditionals.iter_mut().find(|other| other.selector == selector) {
+            Some(conditional) => Rc::make_mut(&mut conditional.routes).push(route),
+            None => conditionals.push(Conditional { selector, routes: Rc::new(vec![route]) }),
+        }
     }
 
-    /// Removes a subscription; answers whether it was the last of its destination or pattern here.
+    /// Removes a subscription; answers whether no other of its destination or pattern is left here.
     pub fn unsubscribe(
         &mut self,
         destination: &Destination,
         connection: ConnectionKey,
         subscription: SubscriptionId,
     ) -> bool {
-        let remove = |routes: &mut Routes| {
-            let routes = Rc::make_mut(routes);
-            let of = |route: &Route| route.connection == connection && route.subscription == subscription;
+        let of = |route: &Route| route.connection == connection && route.subscription == subscription;
+        let mut was_there = false;
+        let mut remove = |routes: &mut Routes| {
             if let Some(at) = routes.iter().position(of) {
+                let routes = Rc::make_mut(routes);
                 routes.swap_remove(at);
                 shrink(routes);
+                was_there = true;
             }
             !routes.is_empty()
         };
-        let mut last = false;
+        let left = self.all.update(destination, &mut remove);
+        let conditional_left = self.conditional.update(destination, |conditionals| {
+            conditionals.retain_mut(|conditional| remove(&mut conditional.routes));
+            !conditionals.is_empty()
+        });
+        was_there && !left && !conditional_left
+    }
+
+    /// Hands every list of subscribers that the message goes to to `found`.
+    pub fn route(&self, message: &Message, mut found: impl FnMut(&Routes)) {
+        self.all.matching(&message.destination, &mut found);
+        if !self.conditional.is_empty() {
+            self.conditional.matching(&message.destination, &mut |conditionals| {
+                for Conditional { selector, routes } in conditionals {
+                    if selector.matches(message) {
+                        found(routes);
+                    }
+                }
+            });
+        }
+    }
+
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.conditional.is_empty()
+    }
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self { exact: HashMap::new(), patterns: PatternMap::default() }
+    }
+}
+
+impl<T: Default> Table<T> {
+    fn entry(&mut self, destination: &Destination) -> &mut T {
         match Pattern::of(destination) {
-            Some(pattern) => self.patterns.update(&pattern, |routes| {
-                let keep = remove(routes);
-                last = !keep;
-                keep
-            }),
-            None => {
-                if let Some(routes) = self.exact.get_mut(destination) {
-                    last = !remove(routes);
-                }
-                if last {
-                    self.exact.remove(destination);
-                }
+            Some(pattern) => self.patterns.entry(&pattern),
+            None => self.exact.entry(destination.clone()).or_default(),
+        }
+    }
+
+    /// Changes the value of that very name or pattern, and forgets it where `change` answers
+    /// `false`; answers whether there is one now.
+    fn update(&mut self, destination: &Destination, change: impl FnOnce(&mut T) -> bool) -> bool {
+        let mut is_left = false;
+        if let Some(pattern) = Pattern::of(destination) {
+            self.patterns.update(&pattern, |value| {
+                is_left = change(value);
+                is_left
+            });
+        } else if let Some(value) = self.exact.get_mut(destination) {
+            is_left = change(value);
+            if !is_left {
+                self.exact.remove(destination);
             }
         }
-        last
+        is_left
     }
 
-    /// Hands every list of subscribers that a message to `destination` goes to to `found`.
-    pub fn route(&self, destination: &Destination, mut found: impl FnMut(&Routes)) {
-        if let Some(routes) = self.exact.get(destination) {
-            found(routes);
+    fn matching<'a>(&'a self, destination: &Destination, found: &mut impl FnMut(&'a T)) {
+        if let Some(value) = self.exact.get(destination) {
+            found(value);
         }
-        self.patterns.matching(destination, &mut found);
+        self.patterns.matching(destination, found);
     }
 
-    /// How many subscriptions there are.
-    #[cfg(test)]
     fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.patterns.is_empty()
     }
@@ -113,13 +172,32 @@ fn shrink(routes: &mut Vec<Route>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Publication;
+
+    #[test]
+    fn a_selector_is_looked_at_once_for_all_who_share_it() {
+        let mut router = Router::default();
+        let selector = |text| Some(Arc::new(Selector::parse(text).unwrap()));
+        router.subscribe(&destination("/topic/a"), selector("colour = 'red'"), route(1, 0));
+        router.subscribe(&destination("/topic/a"), selector("colour  =  'red'"), route(2, 0));
+        router.subscribe(&destination("/topic/*"), selector("colour = 'blue'"), route(3, 0));
+        router.subscribe(&destination("/topic/a"), None, route(4, 0));
+        assert_eq!(router.conditional.exact[&destination("/topic/a")].len(), 1);
+        assert_eq!(reached_by(&router, &message("/topic/a", "red")), [1, 2, 4]);
+        assert_eq!(reached_by(&router, &message("/topic/a", "blue")), [3, 4]);
+        assert!(!router.unsubscribe(&destination("/topic/a"), key(1), SubscriptionId(0)));
+        assert!(!router.unsubscribe(&destination("/topic/a"), key(4), SubscriptionId(0)));
+        assert!(router.unsubscribe(&destination("/topic/a"), key(2), SubscriptionId(0)));
+        assert!(router.unsubscribe(&destination("/topic/*"), key(3), SubscriptionId(0)));
+        assert!(router.is_empty());
+    }
 
     #[test]
     fn a_message_reaches_exact_and_pattern_subscribers() {
         let mut router = Router::default();
-        assert!(router.subscribe(&destination("/topic/a"), route(1, 0)));
-        assert!(!router.subscribe(&destination("/topic/a"), route(2, 0)));
-        assert!(router.subscribe(&destination("/topic/*"), route(3, 0)));
+        router.subscribe(&destination("/topic/a"), None, route(1, 0));
+        router.subscribe(&destination("/topic/a"), None, route(2, 0));
+        router.subscribe(&destination("/topic/*"), None, route(3, 0));
         assert_eq!(reached(&router, "/topic/a"), [1, 2, 3]);
         assert_eq!(reached(&router, "/topic/b"), [3]);
         assert_eq!(reached(&router, "/app/b"), [0; 0]);
@@ -129,8 +207,8 @@ mod tests {
     fn the_last_to_leave_is_told_and_leaves_nothing_behind() {
         let mut router = Router::default();
         for name in ["/topic/a", "/topic/#"] {
-            router.subscribe(&destination(name), route(1, 0));
-            router.subscribe(&destination(name), route(1, 1));
+            router.subscribe(&destination(name), None, route(1, 0));
+            router.subscribe(&destination(name), None, route(1, 1));
             assert!(!router.unsubscribe(&destination(name), key(1), SubscriptionId(0)));
             assert!(!router.unsubscribe(&destination(name), key(2), SubscriptionId(1)));
             assert!(router.unsubscribe(&destination(name), key(1), SubscriptionId(1)));
@@ -142,10 +220,10 @@ mod tests {
     #[test]
     fn a_list_in_use_does_not_change_under_the_reader() {
         let mut router = Router::default();
-        router.subscribe(&destination("/topic/a"), route(1, 0));
+        router.subscribe(&destination("/topic/a"), None, route(1, 0));
         let mut lists = Vec::new();
-        router.route(&destination("/topic/a"), |routes| lists.push(routes.clone()));
-        router.subscribe(&destination("/topic/a"), route(2, 0));
+        router.route(&message("/topic/a", ""), |routes| lists.push(routes.clone()));
+        router.subscribe(&destination("/topic/a"), None, route(2, 0));
         assert_eq!(lists[0].len(), 1);
         assert_eq!(reached(&router, "/topic/a"), [1, 2]);
     }
@@ -167,9 +245,18 @@ mod tests {
         ConnectionKey { place, turn: 0 }
     }
 
+    fn message(name: &str, colour: &str) -> Message {
+        let headers = vec![("colour".into(), colour.into())];
+        Message::new(MessageId(1), Publication { destination: destination(name), headers, body: "".into() }, 0, None)
+    }
+
     fn reached(router: &Router, name: &str) -> Vec<u32> {
+        reached_by(router, &message(name, ""))
+    }
+
+    fn reached_by(router: &Router, message: &Message) -> Vec<u32> {
         let mut keys = Vec::new();
-        router.route(&destination(name), |routes| keys.extend(routes.iter().map(|route| route.connection.place)));
+        router.route(message, |routes| keys.extend(routes.iter().map(|route| route.connection.place)));
         keys.sort_unstable();
         keys
     }

@@ -1,6 +1,8 @@
 //! The broker's counters.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// A number that only the counted thing changes.
 #[derive(Debug, Default)]
@@ -50,4 +52,43 @@ pub struct Stats {
     pub bytes_in: Counter,
     /// Octets written to clients.
     pub bytes_out: Counter,
+    /// Queue messages delivered again.
+    pub redelivered: Counter,
+    /// Queue messages that became dead letters.
+    pub dead_letters: Counter,
+    /// Dead letters that were given up: rejected again.
+    pub dropped_dead: Counter,
+    /// NACKs of topic messages, which are not delivered again.
+    pub topic_nacks: Counter,
+    /// Messages to a temporary queue or a user that nobody listens for.
+    pub dropped_absent: Counter,
+    /// Open connections by the name of their transport.
+    pub transports: Transports,
+}
+
+/// Open connections by the name of their transport.
+#[derive(Debug, Default)]
+pub struct Transports(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Transports {
+    /// Counts one that opened.
+    pub fn add(&self, transport: &'static str) {
+        *self.lock().entry(transport).or_default() += 1;
+    }
+
+    /// Counts one that closed.
+    pub fn sub(&self, transport: &'static str) {
+        if let Some(count) = self.lock().get_mut(transport) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// All that were ever seen, with how many are open now.
+    pub fn values(&self) -> BTreeMap<&'static str, u64> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

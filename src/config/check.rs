@@ -11,6 +11,7 @@ use super::raw::{self, Raw};
 use super::sources::Merged;
 use super::units::{Size, Time};
 use super::{Auth, Config, ConfigError, Log, LogFormat, MailboxLimits, Metrics, Schedule, Server, SockJs, Tcp, Topics};
+use crate::broker::queue;
 use crate::message::Destination;
 use crate::sockjs::{Transport, Transports};
 use crate::{feeds, sockjs, stomp};
@@ -26,6 +27,7 @@ pub(super) fn config(merged: Merged) -> Result<Config, ConfigError> {
         stomp: stomp(&raw.stomp),
         mailbox: MailboxLimits { messages: raw.mailbox.messages, bytes: raw.mailbox.bytes.0 },
         topics: Topics { retained: raw.topics.retained, retained_bytes: raw.topics.retained_bytes.0 },
+        queues: queues(&raw.queues),
         sockjs: sockjs(&raw.sockjs),
         auth: Auth { users: raw.auth.users.clone(), tokens: raw.auth.tokens.clone(), anonymous: raw.auth.anonymous },
         metrics: metrics(&merged)?,
@@ -105,6 +107,21 @@ fn limits(raw: &raw::Limits) -> stomp::Limits {
     }
 }
 
+fn queues(raw: &raw::Queues) -> queue::Settings {
+    queue::Settings {
+        limits: queue::Limits {
+            queues: raw.queues,
+            messages: raw.messages,
+            bytes: raw.bytes.0,
+            total_bytes: raw.total_bytes.0,
+            drops_oldest: raw.full == "drop-oldest",
+        },
+        max_deliveries: raw.max_deliveries,
+        prefetch_count: raw.prefetch_count,
+        ttl_ms: u64::try_from(raw.ttl.0.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
 fn sockjs(raw: &raw::SockJs) -> SockJs {
     SockJs {
         path: raw.path.clone(),
@@ -177,11 +194,12 @@ fn destination(merged: &Merged, path: &Path, name: &str) -> Result<Destination, 
 
 /// What one setting lets in, the next must be able to hold.
 fn sizes_fit(merged: &Merged) -> Result<(), ConfigError> {
-    let Raw { stomp: raw::Stomp { limits, .. }, sockjs, .. } = &merged.raw;
+    let Raw { stomp: raw::Stomp { limits, .. }, sockjs, queues, .. } = &merged.raw;
     let frame = Size(limits.head_bytes.0.saturating_add(limits.body_bytes.0));
     let at_least = [
         ("stomp.limits.head_bytes", limits.head_bytes, "stomp.limits.header_line_bytes", limits.header_line_bytes),
         ("sockjs.payload_bytes", sockjs.payload_bytes, "stomp.limits.head_bytes and body_bytes together", frame),
+        ("queues.total_bytes", queues.total_bytes, "queues.bytes", queues.bytes),
         ("sockjs.inbox_bytes", sockjs.inbox_bytes, "sockjs.payload_bytes", sockjs.payload_bytes),
     ];
     for (key, size, of, least) in at_least {

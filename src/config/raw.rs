@@ -20,6 +20,7 @@ pub(super) struct Raw {
     pub(super) stomp: Stomp,
     pub(super) mailbox: Mailbox,
     pub(super) topics: Topics,
+    pub(super) queues: Queues,
     pub(super) sockjs: SockJs,
     pub(super) auth: Auth,
     pub(super) metrics: Metrics,
@@ -167,6 +168,34 @@ pub(super) struct Topics {
 impl Default for Topics {
     fn default() -> Self {
         Self { retained: 10_000, retained_bytes: mib(64) }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Queues {
+    pub(super) queues: usize,
+    pub(super) messages: usize,
+    pub(super) bytes: Size,
+    pub(super) total_bytes: Size,
+    pub(super) full: String,
+    pub(super) ttl: Time,
+    pub(super) max_deliveries: u32,
+    pub(super) prefetch_count: u32,
+}
+
+impl Default for Queues {
+    fn default() -> Self {
+        Self {
+            queues: 10_000,
+            messages: 10_000,
+            bytes: mib(64),
+            total_bytes: mib(1024),
+            full: "reject".into(),
+            ttl: seconds(0),
+            max_deliveries: 10,
+            prefetch_count: 64,
+        }
     }
 }
 

@@ -113,6 +113,9 @@ fn every_default_arrives_in_the_checked_settings() {
     assert_eq!(config.stomp.limits.transaction_bytes, 4 << 20);
     assert_eq!(config.mailbox, MailboxLimits { messages: 1024, bytes: 1 << 20 });
     assert_eq!(config.topics, Topics { retained: 10_000, retained_bytes: 64 << 20 });
+    let limits =
+        queue::Limits { queues: 10_000, messages: 10_000, bytes: 64 << 20, total_bytes: 1 << 30, drops_oldest: false };
+    assert_eq!(config.queues, queue::Settings { limits, max_deliveries: 10, prefetch_count: 64, ttl_ms: 0 });
     assert_eq!((config.sockjs.path.as_str(), config.sockjs.sessions), ("/ws", 100_000));
     assert_eq!(config.sockjs.service.heartbeat, Duration::from_secs(25));
     assert_eq!(config.sockjs.service.response_limit_bytes, 128 << 10);
@@ -259,7 +262,7 @@ fn an_unknown_setting_is_named_with_those_there_are() {
     assert_eq!(
         error("[sever]\nlisten = \"127.0.0.1:1\""),
         "stompbox.toml, line 1, column 2: there is no setting sever; allowed here: \
-         server, tcp, log, stomp, mailbox, topics, sockjs, auth, metrics, schedule"
+         server, tcp, log, stomp, mailbox, topics, queues, sockjs, auth, metrics, schedule"
     );
     assert_eq!(
         error("[auth]\nusers = [\n{ name = \"a\", passcode = \"s3cret\", role = \"x\" }]"),

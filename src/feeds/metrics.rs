@@ -77,7 +77,7 @@ pub async fn publish_patiently(broker: &Broker, mut publication: Publication) {
 
 /// The time to the next whole period since the Unix epoch, so that a period of a second is on
 /// the second however the clock was set meanwhile.
-fn until_next(now_ms: u64, period: Duration) -> Duration {
+pub(super) fn until_next(now_ms: u64, period: Duration) -> Duration {
     let period_ms = u64::try_from(period.as_millis()).unwrap_or(u64::MAX).max(1);
     Duration::from_millis(period_ms - now_ms % period_ms)
 }

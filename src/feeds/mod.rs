@@ -1,4 +1,5 @@
-//! What publishes by itself: the metrics aggregator, its demo, and scheduled broadcasts.
+//! What publishes by itself: the metrics aggregator, its demo, scheduled broadcasts, and
+//! the broker's own counters.
 //!
 //! What lives here: where data comes from. What does not: who gets it (`broker`), and how
 //! (`net`).
@@ -7,3 +8,4 @@ pub mod demo;
 pub mod events;
 pub mod metrics;
 pub mod schedule;
+pub mod sys;

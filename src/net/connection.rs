@@ -4,6 +4,10 @@
 //! over the writing where the socket would block.
 
 mod ending;
+mod publishing;
+mod queueing;
+mod subscribing;
+mod writing;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -17,19 +21,17 @@ use std::time::Instant;
 use tracing::{debug, error, info};
 
 use self::ending::{Ending, Leaving};
+use self::queueing::Queueing;
 use super::clock;
 use super::fanout::Fanout;
 use super::io::{Ended, Incoming, MessageIo};
 use super::timer::Timer;
-use crate::broker::app::{AppAnswer, AppEffect};
-use crate::broker::handle::{PublishError, Target, now_ms};
-use crate::broker::mailbox::{Entry, Mailbox, Pushed};
-use crate::broker::pattern::Pattern;
+use crate::broker::mailbox::{Mailbox, Pushed};
 use crate::broker::router::{ConnectionKey, Route};
 use crate::broker::{Broker, BrokerError};
-use crate::message::{Delivery, Destination, Image, Message, Publication, SubscriptionId};
+use crate::message::{Delivery, Destination, Image, Message, SubscriptionId};
 use crate::stomp::Version;
-use crate::stomp::session::{Action, Refusal, Reply, Session, SessionError, Subscription, Ticket, TransactionAction};
+use crate::stomp::session::{Action, Refusal, Reply, Session, SessionError, Ticket, TransactionAction};
 
 /// One client's connection, owned by its task and by its shard's table.
 pub struct Connection {
@@ -50,15 +52,17 @@ struct State {
     is_blocked: bool,
     waker: Option<Waker>,
     subscriptions: Vec<(SubscriptionId, Destination)>,
-    /// Publications that wait for room in a shard's inbox; nothing else is done meanwhile.
+    /// What waits for room in a shard's inbox; nothing else is done meanwhile.
     publishing: Option<Box<Publishing>>,
+    /// What only those sessions have that use queues.
+    queueing: Option<Box<Queueing>>,
     ending: Option<Box<Ending>>,
     is_over: bool,
 }
 
 struct Publishing {
     ticket: Ticket,
-    left: VecDeque<Publication>,
+    left: Vec<TransactionAction>,
     room: Pin<Box<dyn Future<Output = ()>>>,
 }
 
@@ -79,6 +83,7 @@ impl Connection {
             waker: None,
             subscriptions: Vec::new(),
             publishing: None,
+            queueing: None,
             ending: None,
             is_over: false,
         };
@@ -90,6 +95,7 @@ impl Connection {
         let stats = self.broker().stats();
         stats.connections.add(1);
         stats.connections_total.add(1);
+        stats.transports.add(self.io.transport());
         let leaving = Leaving(&self);
         let mut timer = Timer::default();
         poll_fn(|cx| self.poll(cx, &mut timer)).await;
@@ -101,8 +107,13 @@ impl Connection {
         if route.seen.is_some_and(|seen| message.id <= seen) {
             return false;
         }
-        let delivery =
-            Delivery { subscription: route.subscription, message: Arc::clone(message), retained: false, dropped: 0 };
+        let delivery = Delivery {
+            subscription: route.subscription,
+            message: Arc::clone(message),
+            retained: false,
+            dropped: 0,
+            count: 0,
+        };
         let mut state = self.state.borrow_mut();
         if state.ending.is_some() || state.is_over || state.session.is_closed() {
             return false;
@@ -317,70 +328,16 @@ impl Connection {
                     }
                 }
                 Action::Publish { ticket, publication } => {
-                    self.publish(state, now, ticket, VecDeque::from([publication]));
+                    self.carry_out(state, now, ticket, vec![TransactionAction::Publish(publication)]);
                 }
-                Action::Commit { ticket, actions } => self.commit(state, now, ticket, actions),
+                Action::Commit { ticket, actions } => self.carry_out(state, now, ticket, actions),
                 Action::Subscribe { ticket, subscription } => self.subscribe(state, now, ticket, *subscription),
                 Action::Unsubscribe { subscription } => self.unsubscribe(state, subscription),
-                Action::Settle { ticket, .. } => state.session.handle_reply(now, ticket, Reply::Done),
+                Action::Settle { ticket, settlements } => {
+                    self.carry_out(state, now, ticket, vec![TransactionAction::Settle(settlements)]);
+                }
                 Action::Close(reason) => self.on_close(state, now, reason),
             }
-        }
-    }
-
-    fn subscribe(&self, state: &mut State, now: Instant, ticket: Ticket, subscription: Subscription) {
-        let Subscription { id, destination, overflow, .. } = subscription;
-        match self.broker().subscribe_target(state.session.principal(), &destination) {
-            Ok(Target::Topic) => {
-                state.subscriptions.push((id, destination.clone()));
-                let route = Route { connection: self.key, subscription: id, overflow, seen: None };
-                let retained = self.fanout.subscribe(&destination, route);
-                // The reply first: a RECEIPT says that the subscription is live.
-                state.session.handle_reply(now, ticket, Reply::Done);
-                for message in retained {
-                    self.push_private(state, now, id, message, true);
-                }
-            }
-            Ok(Target::App(handler)) => match handler.handle_subscribe(state.session.principal()) {
-                Ok(answer) => {
-                    state.session.handle_reply(now, ticket, Reply::Done);
-                    if let Some(answer) = answer {
-                        let message = self.answer(destination, answer);
-                        self.push_private(state, now, id, message, false);
-                    }
-                }
-                Err(error) => self.refuse(state, now, ticket, &error),
-            },
-            Err(error) => self.refuse(state, now, ticket, &error),
-        }
-    }
-
-    /// What the client asked for itself goes past the mailbox's overflow. It is an answer as a
-    /// RECEIPT is, and counts as one: while many wait, nothing more is asked.
-    fn push_private(
-        &self,
-        state: &mut State,
-        now: Instant,
-        subscription: SubscriptionId,
-        message: Arc<Message>,
-        retained: bool,
-    ) {
-        // Frames that the session has finished already come first.
-        while let Some(image) = state.session.poll_transmit() {
-            state.mailbox.push_octets(image);
-        }
-        let delivery = Delivery { subscription, message, retained, dropped: 0 };
-        if let Some(image) = state.session.delivery_image(now, delivery) {
-            state.mailbox.push_octets(image);
-            self.broker().stats().delivered.add(1);
-        }
-    }
-
-    fn unsubscribe(&self, state: &mut State, subscription: SubscriptionId) {
-        if let Some(at) = state.subscriptions.iter().position(|(id, _)| *id == subscription) {
-            let (_, destination) = state.subscriptions.swap_remove(at);
-            state.subscriptions.shrink_to_fit();
-            self.fanout.unsubscribe(&destination, self.key, subscription);
         }
     }
 
@@ -388,143 +345,6 @@ impl Connection {
         self.broker().stats().refused.add(1);
         info!(connection = self.id, reason = %error, "refused");
         state.session.handle_reply(now, ticket, Reply::Refused(Refusal::new(error.status(), error.to_string())));
-    }
-
-    /// STOMP 1.2 "COMMIT": all or nothing, so every publication is checked before the first goes.
-    fn commit(&self, state: &mut State, now: Instant, ticket: Ticket, actions: Vec<TransactionAction>) {
-        let publications: VecDeque<Publication> = actions
-            .into_iter()
-            .filter_map(|action| match action {
-                TransactionAction::Publish(publication) => Some(publication),
-                TransactionAction::Settle(_) => None,
-            })
-            .collect();
-        let principal = state.session.principal();
-        let refusal =
-            publications.iter().find_map(|publication| self.broker().check_send(principal, publication).err());
-        match refusal {
-            Some(error) => self.refuse(state, now, ticket, &error),
-            None => self.publish(state, now, ticket, publications),
-        }
-    }
-
-    fn publish(&self, state: &mut State, now: Instant, ticket: Ticket, mut left: VecDeque<Publication>) {
-        while let Some(publication) = left.pop_front() {
-            let destination = publication.destination.clone();
-            match self.broker().send(state.session.principal(), publication) {
-                Ok(AppEffect::None) => debug!(connection = self.id, %destination, "published"),
-                Ok(AppEffect::Deliver(destination, answer)) => self.deliver_to_own(state, now, &destination, answer),
-                Err(PublishError::Busy(publication)) => {
-                    left.push_front(publication);
-                    let room = Box::pin(self.broker().room(destination));
-                    state.publishing = Some(Box::new(Publishing { ticket, left, room }));
-                    return;
-                }
-                Err(PublishError::Refused(error)) => return self.refuse(state, now, ticket, &error),
-            }
-        }
-        state.session.handle_reply(now, ticket, Reply::Done);
-    }
-
-    fn poll_publishing(&self, state: &mut State, now: Instant, cx: &mut Context<'_>) {
-        while let Some(publishing) = &mut state.publishing
-            && publishing.room.as_mut().poll(cx).is_ready()
-        {
-            if let Some(publishing) = state.publishing.take() {
-                self.publish(state, now, publishing.ticket, publishing.left);
-            }
-        }
-    }
-
-    /// The client's own subscriptions to `destination` get the answer.
-    fn deliver_to_own(&self, state: &mut State, now: Instant, destination: &Destination, answer: AppAnswer) {
-        let message = self.answer(destination.clone(), answer);
-        let matches =
-            |to: &Destination| to == destination || Pattern::of(to).is_some_and(|pattern| pattern.matches(destination));
-        let own: Vec<SubscriptionId> =
-            state.subscriptions.iter().filter(|(_, to)| matches(to)).map(|(id, _)| *id).collect();
-        for id in own {
-            self.push_private(state, now, id, Arc::clone(&message), false);
-        }
-    }
-
-    fn answer(&self, destination: Destination, answer: AppAnswer) -> Arc<Message> {
-        let headers = vec![("content-type".into(), answer.content_type.into())];
-        self.broker().private_message(Publication { destination, headers, body: answer.body })
-    }
-
-    /// Writes what waits, all in as few calls as it takes, until nothing is left or the socket
-    /// takes no more.
-    fn flush(&self, state: &mut State, now: Instant) {
-        if state.is_blocked || state.is_over {
-            return;
-        }
-        let mut queue = self.fanout.take_scratch();
-        queue.extend(state.unwritten.drain(..));
-        let mut bytes = 0;
-        loop {
-            self.fill(state, now, &mut queue);
-            if queue.is_empty() {
-                break;
-            }
-            match self.io.try_write(&mut queue) {
-                Ok(written) => {
-                    bytes += written.bytes;
-                    state.is_blocked = written.is_blocked;
-                }
-                Err(error) => {
-                    debug!(connection = self.id, %error, "the transport broke");
-                    state.is_over = true;
-                    queue.clear();
-                }
-            }
-            if state.is_blocked || state.is_over {
-                break;
-            }
-        }
-        if queue.is_empty() {
-            state.unwritten = VecDeque::new();
-        } else {
-            state.unwritten.extend(queue.drain(..));
-        }
-        self.fanout.give_scratch_back(queue);
-        if bytes > 0 {
-            self.broker().stats().bytes_out.add(bytes as u64);
-            state.session.handle_transmitted(now);
-        }
-    }
-
-    /// Makes octets of what waits, up to what one write can take.
-    fn fill(&self, state: &mut State, now: Instant, queue: &mut VecDeque<Image>) {
-        let mut bytes = 0;
-        while queue.len() < FLUSH_PIECES && bytes < FLUSH_BYTES {
-            match state.mailbox.pop() {
-                Some(Entry::Octets(image)) => {
-                    bytes += image.len();
-                    queue.push_back(image);
-                }
-                Some(Entry::Delivery(delivery)) => {
-                    if delivery.message.expires_at_ms.is_some_and(|at| at <= now_ms()) {
-                        self.broker().stats().dropped_expired.add(1);
-                        continue;
-                    }
-                    if let Some(image) = state.session.delivery_image(now, delivery) {
-                        bytes += image.len();
-                        queue.push_back(image);
-                        self.broker().stats().delivered.add(1);
-                    }
-                }
-                None => {
-                    if let Some(ending) = &mut state.ending
-                        && !ending.farewell_queued
-                    {
-                        ending.farewell_queued = true;
-                        self.io.farewell(&ending.close, queue);
-                    }
-                    return;
-                }
-            }
-        }
     }
 }
 

@@ -13,8 +13,10 @@ use tracing::info;
 use super::clock;
 use super::connection::Connection;
 use super::io::MessageIo;
+use super::queueing;
 use crate::broker::Broker;
 use crate::broker::router::{ConnectionKey, Route, Router, Routes};
+use crate::broker::selector::Selector;
 use crate::message::{Credentials, Destination, Image, Message, SubscriptionId};
 use crate::stomp;
 use crate::stomp::session::{Session, SessionError};
@@ -80,8 +82,22 @@ impl Fanout {
         self.tasks.spawn_local(connection.run());
     }
 
-    /// Serves the shard's inbox; never ends.
+    /// What sessions are told by the settings.
+    pub(super) fn settings(&self) -> &stomp::Settings {
+        &self.settings
+    }
+
+    /// The shard's number.
+    pub(super) fn shard(&self) -> usize {
+        self.shard
+    }
+
+    /// Serves the shard's inboxes; never ends.
     pub async fn run(self: Rc<Self>) {
+        tokio::join!(self.run_messages(), queueing::run(&self));
+    }
+
+    async fn run_messages(&self) {
         let mut batch = Vec::new();
         loop {
             self.broker.inbox(self.shard).take(&mut batch, BATCH_MESSAGES).await;
@@ -113,7 +129,7 @@ impl Fanout {
         let mut dirty = Vec::new();
         for message in messages {
             let mut lists: Vec<Routes> = Vec::new();
-            self.router.borrow().route(&message.destination, |routes| lists.push(Rc::clone(routes)));
+            self.router.borrow().route(message, |routes| lists.push(Rc::clone(routes)));
             for routes in lists {
                 for route in routes.iter() {
                     if let Some(connection) = self.find(route.connection)
@@ -137,13 +153,21 @@ impl Fanout {
     }
 
     /// Notes a subscription; answers the retained values it gets, which do not reach it again.
-    pub(super) fn subscribe(&self, destination: &Destination, mut route: Route) -> Vec<Arc<Message>> {
+    pub(super) fn subscribe(
+        &self,
+        destination: &Destination,
+        selector: Option<Arc<Selector>>,
+        mut route: Route,
+    ) -> Vec<Arc<Message>> {
         // Interest first, retained values second: what is published in between comes as a
         // message, and is left out there if it was among the values.
         self.broker.interest().add(destination, self.shard);
-        let retained = self.broker.retained(destination);
+        let mut retained = self.broker.retained(destination);
         route.seen = retained.iter().map(|message| message.id).max();
-        self.router.borrow_mut().subscribe(destination, route);
+        if let Some(selector) = &selector {
+            retained.retain(|message| selector.matches(message));
+        }
+        self.router.borrow_mut().subscribe(destination, selector, route);
         retained
     }
 
@@ -174,7 +198,7 @@ impl Fanout {
         self.scratch.set(scratch);
     }
 
-    fn find(&self, key: ConnectionKey) -> Option<Rc<Connection>> {
+    pub(super) fn find(&self, key: ConnectionKey) -> Option<Rc<Connection>> {
         let places = self.connections.borrow();
         let place = places.get(key.place as usize)?;
         if place.turn == key.turn { place.connection.clone() } else { None }
@@ -207,17 +231,17 @@ fn parts(batch: &[Arc<Message>], max_messages: usize, max_bytes: usize) -> impl 
 }
 
 /// The work of one fan-out, cut so that it holds the core for half a millisecond at a time.
-struct Slice {
-    now: Instant,
+pub(super) struct Slice {
+    pub(super) now: Instant,
     steps: u32,
 }
 
 impl Slice {
-    fn begin() -> Self {
+    pub(super) fn begin() -> Self {
         Self { now: clock::now(), steps: 0 }
     }
 
-    async fn step(&mut self, steps: u32) {
+    pub(super) async fn step(&mut self, steps: u32) {
         self.steps += steps;
         if self.steps < STEPS_PER_LOOK {
             return;
@@ -232,15 +256,15 @@ impl Slice {
 }
 
 /// A connection that breaks down must not take the shard's others with it.
-fn isolate(connection: &Connection, act: impl FnOnce(&Connection) -> bool) -> bool {
+pub(super) fn isolate(connection: &Connection, act: impl FnOnce(&Connection) -> bool) -> bool {
     catch_unwind(AssertUnwindSafe(|| act(connection))).unwrap_or_else(|_| {
         connection.abandon();
         false
     })
 }
 
-/// 128 random bits: a session's name must not be guessed.
-fn session_name() -> Box<str> {
+/// 128 random bits: a session's name, and its temporary queues' key, must not be guessed.
+pub(super) fn session_name() -> Box<str> {
     let mut octets = [0; 16];
     // Without a random source the name is still unique, and only the log shows it.
     if getrandom::fill(&mut octets).is_err() {
@@ -261,4 +285,4 @@ const SLICE: Duration = Duration::from_micros(500);
 
 /// A look at the clock costs 30 ns, a delivery to a mailbox about 100, a write some thousands.
 const STEPS_PER_LOOK: u32 = 256;
-const WRITE_STEPS: u32 = 16;
+pub(super) const WRITE_STEPS: u32 = 16;

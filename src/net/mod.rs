@@ -8,6 +8,7 @@ pub mod connection;
 pub mod fanout;
 pub mod http;
 pub mod io;
+mod queueing;
 pub mod shard;
 mod stream;
 pub mod tcp;

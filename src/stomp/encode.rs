@@ -28,12 +28,14 @@ pub struct Own<'a> {
     pub retained: bool,
     /// How many messages were dropped right before.
     pub dropped: u32,
+    /// Which time a queue's message is delivered; 0 for all others.
+    pub count: u32,
 }
 
 impl Own<'_> {
     /// Whether every subscriber of that name sees the same octets.
     fn is_common(&self) -> bool {
-        self.ack.is_none() && !self.retained && self.dropped == 0
+        self.ack.is_none() && !self.retained && self.dropped == 0 && self.count < 2
     }
 }
 
@@ -107,6 +109,10 @@ fn message_head(version: Version, own: Own<'_>) -> Vec<u8> {
     if own.dropped > 0 {
         writer.header("dropped", &own.dropped.to_string());
     }
+    if own.count > 1 {
+        writer.header("redelivered", "true");
+        writer.header("delivery-count", &own.count.to_string());
+    }
     writer.out
 }
 
@@ -116,7 +122,7 @@ fn message_tail(message: &Message, version: Version) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.body.len() + FIRST_BYTES * 2);
     let mut header = |name: &str, value: &str| write_header(&mut out, name, value, escaping);
     header("message-id", &message.id.0.to_string());
-    header("destination", message.destination.as_str());
+    header("destination", &message.destination.shown());
     header("timestamp", &message.timestamp_ms.to_string());
     header("content-length", &message.body.len().to_string());
     for (name, value) in &message.headers {
@@ -132,7 +138,7 @@ fn message_tail(message: &Message, version: Version) -> Vec<u8> {
 
 /// Headers of a MESSAGE that are the server's word: a sender's of the same name is not
 /// repeated, so that none can pose as the server.
-pub const SERVERS_OWN: [&str; 12] = [
+pub const SERVERS_OWN: [&str; 13] = [
     "subscription",
     "message-id",
     "destination",
@@ -145,6 +151,7 @@ pub const SERVERS_OWN: [&str; 12] = [
     "dropped",
     "status",
     "redelivered",
+    "delivery-count",
 ];
 
 /// Enough for the heads of most control frames.
@@ -201,9 +208,12 @@ mod tests {
     #[test]
     fn flags_and_ack_stand_in_the_subscribers_own_head() {
         let message = message(&[], b"");
-        let own = Own { subscription: "s", ack: Some(9), retained: true, dropped: 3 };
+        let own = Own { subscription: "s", ack: Some(9), retained: true, dropped: 3, count: 2 };
         let image = message_image(&message, &Plain, Version::V1_2, own);
-        assert_eq!(image.head, "MESSAGE\nsubscription:s\nack:9\nretained:true\ndropped:3\n");
+        assert_eq!(
+            image.head,
+            "MESSAGE\nsubscription:s\nack:9\nretained:true\ndropped:3\nredelivered:true\ndelivery-count:2\n"
+        );
         let again = message_image(&message, &Plain, Version::V1_2, own);
         assert_eq!(image.tail.as_ptr(), again.tail.as_ptr());
     }
@@ -212,7 +222,12 @@ mod tests {
     fn what_is_one_subscribers_own_reaches_no_other_of_that_name() {
         let message = message(&[], b"");
         let plain = Own { subscription: "s", ..Own::default() };
-        for own in [Own { ack: Some(1), ..plain }, Own { retained: true, ..plain }, Own { dropped: 1, ..plain }] {
+        for own in [
+            Own { ack: Some(1), ..plain },
+            Own { retained: true, ..plain },
+            Own { dropped: 1, ..plain },
+            Own { count: 2, ..plain },
+        ] {
             message_image(&message, &Plain, Version::V1_2, own);
             let other = message_image(&message, &Plain, Version::V1_2, plain);
             assert_eq!(other.head, "MESSAGE\nsubscription:s\n");

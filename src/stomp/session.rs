@@ -21,7 +21,7 @@ use super::frame::{Command, Frame};
 use super::heart_beat::{HeartBeat, Offer};
 use super::version::{SUPPORTED_VERSIONS, Version};
 use super::{Refusals, Settings};
-use crate::message::{Credentials, Delivery, Framing, Image, Principal};
+use crate::message::{Credentials, Delivery, Destination, Framing, Image, Principal, SubscriptionId};
 
 mod acks;
 mod action;
@@ -143,13 +143,13 @@ impl Session {
     /// that it cannot carry out yet: the octets do not wait behind those.
     pub fn delivery_image(&mut self, now: Instant, delivery: Delivery) -> Option<Image> {
         let (Phase::Connected, Some(version)) = (&self.phase, self.version) else { return None };
-        let Delivery { subscription, message, retained, dropped } = delivery;
+        let Delivery { subscription, message, retained, dropped, count } = delivery;
         let entry = self.subscriptions.find(subscription)?;
         if !self.framing.carries_binary() && !message.is_text() {
             self.unsendable += 1;
             return None;
         }
-        let mut own = Own { subscription: &entry.name, ack: None, retained, dropped };
+        let mut own = Own { subscription: &entry.name, ack: None, retained, dropped, count };
         if entry.ack != AckMode::Auto {
             match self.acks.add(subscription, message.id, self.settings.limits.unacked) {
                 // STOMP 1.2 "MESSAGE": the ack header is there where the mode asks.
@@ -161,6 +161,16 @@ impl Session {
             }
         }
         Some(message_image(&message, self.framing, version, own))
+    }
+
+    /// Opens a subscription to a temporary queue that a SEND named in `reply-to`: its MESSAGEs
+    /// carry the queue's name as `subscription`, as RabbitMQ does it. `None` if the client has
+    /// subscribed to it already.
+    ///
+    /// # Errors
+    /// The session has as many subscriptions as it may, or one of that name.
+    pub fn handle_reply_to(&mut self, queue: &Destination) -> Result<Option<SubscriptionId>, SessionError> {
+        self.subscriptions.add_implicit(queue, self.settings.limits.subscriptions)
     }
 
     /// Takes the answer to a ticket; one that is not open is ignored.

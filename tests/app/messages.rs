@@ -105,7 +105,7 @@ async fn a_retained_value_comes_at_once_and_never_twice_while_its_publisher_goes
 async fn a_softly_refused_subscribe_keeps_the_connection() {
     let server = Server::start(1, "");
     let mut client = Stomp::connect(server.address).await;
-    client.send("SUBSCRIBE\nid:a\ndestination:/queue/none\n\n\0").await;
+    client.send("SUBSCRIBE\nid:a\ndestination:/nothing/here\n\n\0").await;
     let refusal = client.frame().await;
     assert_eq!((refusal.command.as_str(), refusal.header("subscription")), ("MESSAGE", Some("a")));
     assert!(matches!(refusal.header("status"), Some("403" | "404")), "{refusal:?}");

@@ -160,6 +160,7 @@ async fn in_shard(settings: &str, test: impl AsyncFnOnce(&Shard)) {
         inbox: inbox::Limits { messages: 100, bytes: 1 << 20 },
         mailbox: mailbox::Limits { messages: 100, bytes: 1 << 20 },
         retained: RetainedLimits { destinations: 10, bytes: 1 << 20 },
+        queues: config.queues,
     };
     let handlers: HashMap<&str, Arc<dyn AppHandler>> =
         HashMap::from([("/app/ask", Arc::new(Answers(Arc::clone(&asked))) as Arc<dyn AppHandler>)]);

@@ -133,7 +133,8 @@ impl Peer {
         let publication = Publication { destination, headers: Vec::new(), body: Bytes::from_static(b"hi") };
         let message = Arc::new(Message::new(MessageId(self.messages), publication, 0, None));
         let subscription = SubscriptionId(number % 4);
-        self.session.handle_delivery(self.now, Delivery { subscription, message, retained: false, dropped: 0 });
+        self.session
+            .handle_delivery(self.now, Delivery { subscription, message, retained: false, dropped: 0, count: 0 });
     }
 
     fn perform(&mut self) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tracing::{debug, info};
 
-use super::{Connection, State};
+use super::{Connection, Queueing, State};
 use crate::broker::mailbox::Entry;
 use crate::net::io::Close;
 use crate::stomp::session::CloseReason;
@@ -18,6 +18,7 @@ pub(super) struct Ending {
 
 impl Connection {
     pub(super) fn on_close(&self, state: &mut State, now: Instant, reason: CloseReason) {
+        Queueing::note_unsent(state);
         let lost = state.mailbox.clear_deliveries();
         self.broker().stats().dropped_closed.add(lost as u64);
         let (sockjs_code, text) = reason.sockjs_close();
@@ -67,11 +68,13 @@ impl Connection {
         let mut state = self.state.borrow_mut();
         state.is_over = true;
         for (subscription, destination) in std::mem::take(&mut state.subscriptions) {
-            self.fanout.unsubscribe(&destination, self.key, subscription);
+            self.leave_subscription(&mut state, subscription, &destination);
         }
         let lost = state.mailbox.clear_deliveries();
         stats.dropped_closed.add(lost as u64);
+        stats.dropped_binary.add(state.session.unsendable());
         stats.connections.sub(1);
+        stats.transports.sub(self.io.transport());
         info!(connection = self.id, transport = self.io.transport(), undelivered = lost, "disconnected");
         self.fanout.forget(self.key);
     }

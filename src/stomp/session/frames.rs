@@ -94,6 +94,10 @@ impl Session {
                 _ => return Err(bad(frame, "prefetch-count", "a number of messages, at least 1")),
             },
         };
+        if let Some(subscription) = self.subscriptions.implicit(&destination) {
+            self.subscriptions.remove(subscription);
+            self.outbox.push(Action::Unsubscribe { subscription });
+        }
         let id = self.subscriptions.add(name, &destination, ack, self.settings.limits.subscriptions)?;
         let credentials = credentials(frame);
         let selector = take_header(frame, "selector").map(String::from);

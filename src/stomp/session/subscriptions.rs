@@ -18,6 +18,8 @@ pub(super) struct Entry {
     pub(super) name: Box<str>,
     pub(super) destination: Destination,
     pub(super) ack: AckMode,
+    /// Opened by the `reply-to` of a SEND, not by a SUBSCRIBE.
+    pub(super) is_implicit: bool,
 }
 
 impl Subscriptions {
@@ -43,8 +45,30 @@ impl Subscriptions {
         if self.open.len() < 4 {
             self.open.reserve_exact(1);
         }
-        self.open.push(Entry { id, name: name.into(), destination: destination.clone(), ack });
+        self.open.push(Entry { id, name: name.into(), destination: destination.clone(), ack, is_implicit: false });
         Ok(id)
+    }
+
+    /// Opens the subscription that brings the replies to a temporary queue, named after it;
+    /// `None` if the queue has a subscription.
+    pub(super) fn add_implicit(
+        &mut self,
+        destination: &Destination,
+        max: usize,
+    ) -> Result<Option<SubscriptionId>, SessionError> {
+        if self.by_destination(destination.as_str()).is_some() {
+            return Ok(None);
+        }
+        let id = self.add(destination.as_str(), destination, AckMode::Auto, max)?;
+        if let Some(entry) = self.open.last_mut() {
+            entry.is_implicit = true;
+        }
+        Ok(Some(id))
+    }
+
+    /// The implicit subscription of a destination; a SUBSCRIBE takes its place.
+    pub(super) fn implicit(&self, destination: &Destination) -> Option<SubscriptionId> {
+        self.open.iter().find(|entry| entry.is_implicit && entry.destination == *destination).map(|entry| entry.id)
     }
 
     pub(super) fn find(&self, id: SubscriptionId) -> Option<&Entry> {

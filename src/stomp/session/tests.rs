@@ -91,7 +91,7 @@ impl Peer {
 
     pub(super) fn deliver_flagged(&mut self, subscription: u32, message: u64, retained: bool, dropped: u32) {
         let message = Arc::new(Message::new(MessageId(message), publication("/topic/a", &[], "hi"), 99, None));
-        let delivery = Delivery { subscription: SubscriptionId(subscription), message, retained, dropped };
+        let delivery = Delivery { subscription: SubscriptionId(subscription), message, retained, dropped, count: 0 };
         self.session.handle_delivery(self.now, delivery);
     }
 

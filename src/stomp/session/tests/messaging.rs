@@ -261,11 +261,69 @@ fn a_message_that_the_transport_cannot_carry_is_counted_and_not_sent() {
     peer.actions();
     let publication = Publication { body: Bytes::from_static(b"\xff"), ..publication("/topic/a", &[], "") };
     let message = Arc::new(Message::new(MessageId(1), publication, 0, None));
-    let delivery = Delivery { subscription: SubscriptionId(0), message, retained: false, dropped: 0 };
+    let delivery = Delivery { subscription: SubscriptionId(0), message, retained: false, dropped: 0, count: 0 };
     peer.session.handle_delivery(peer.now, delivery);
     assert_eq!((peer.actions(), peer.session.unsendable(), peer.session.unacked()), (vec![], 1, 0));
     peer.deliver(0, 2);
     assert_eq!((peer.actions().len(), peer.session.unsendable()), (1, 1));
+}
+
+#[test]
+fn replies_to_a_temporary_queue_come_on_a_subscription_of_its_name() {
+    let mut peer = Peer::connected("1.2");
+    let queue = Destination::parse("/temp-queue/a").unwrap();
+    assert_eq!(peer.session.handle_reply_to(&queue), Ok(Some(SubscriptionId(0))));
+    assert_eq!(peer.session.handle_reply_to(&queue), Ok(None));
+    peer.deliver(0, 1);
+    assert_eq!(
+        peer.actions(),
+        [transmit(
+            "MESSAGE\nsubscription:/temp-queue/a\nmessage-id:1\ndestination:/topic/a\ntimestamp:99\n\
+             content-length:2\n\nhi\0"
+        )]
+    );
+}
+
+#[test]
+fn a_subscribe_takes_the_place_of_the_subscription_that_reply_to_opened() {
+    let mut peer = Peer::connected("1.2");
+    let queue = Destination::parse("/temp-queue/a").unwrap();
+    assert_eq!(peer.session.handle_reply_to(&queue), Ok(Some(SubscriptionId(0))));
+    peer.send("SUBSCRIBE\nid:/temp-queue/a\ndestination:/temp-queue/a\n\n\0");
+    assert_eq!(
+        peer.actions(),
+        [
+            Action::Unsubscribe { subscription: SubscriptionId(0) },
+            subscribe(1, subscription(1, "/temp-queue/a", "/temp-queue/a"))
+        ]
+    );
+    assert_eq!(peer.session.handle_reply_to(&queue), Ok(None));
+}
+
+#[test]
+fn a_reply_to_opens_no_more_subscriptions_than_there_may_be() {
+    let mut peer = Peer::connected("1.2");
+    for n in 0..3 {
+        let queue = Destination::parse(&format!("/temp-queue/{n}")).unwrap();
+        assert_eq!(peer.session.handle_reply_to(&queue), Ok(Some(SubscriptionId(n))));
+    }
+    let queue = Destination::parse("/temp-queue/3").unwrap();
+    assert_eq!(peer.session.handle_reply_to(&queue), Err(SessionError::TooManySubscriptions { count: 4, max: 3 }));
+}
+
+#[test]
+fn a_redelivery_says_so_and_how_often() {
+    let mut peer = Peer::connected("1.2");
+    peer.send("SUBSCRIBE\nid:s\ndestination:/queue/a\nack:client\n\n\0");
+    peer.actions();
+    for (count, flags) in [(1, ""), (2, "redelivered:true\ndelivery-count:2\n")] {
+        let message = Arc::new(Message::new(MessageId(7), publication("/queue/a", &[], ""), 99, None));
+        let delivery = Delivery { subscription: SubscriptionId(0), message, retained: false, dropped: 0, count };
+        peer.session.handle_delivery(peer.now, delivery);
+        let ack = count - 1;
+        let head = format!("MESSAGE\nsubscription:s\nack:{ack}\n{flags}message-id:7\ndestination:/queue/a\n");
+        assert_eq!(peer.actions(), [transmit(&format!("{head}timestamp:99\ncontent-length:0\n\n\0"))]);
+    }
 }
 
 #[derive(Debug)]

@@ -1,0 +1,179 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Connection, Queueing, State};
+use crate::broker::app::AppHandler;
+use crate::broker::handle::Target;
+use crate::broker::queue::Request;
+use crate::broker::router::Route;
+use crate::broker::selector::Selector;
+use crate::broker::{BrokerError, address};
+use crate::message::{Delivery, Destination, DestinationKind, Message, Overflow, SubscriptionId};
+use crate::stomp::session::{AckMode, Reply, Subscription, Ticket};
+
+impl Connection {
+    pub(super) fn subscribe(&self, state: &mut State, now: Instant, ticket: Ticket, subscription: Subscription) {
+        if let Err(error) = self.try_subscribe(state, now, ticket, &subscription) {
+            self.refuse(state, now, ticket, &error);
+        }
+    }
+
+    fn try_subscribe(
+        &self,
+        state: &mut State,
+        now: Instant,
+        ticket: Ticket,
+        subscription: &Subscription,
+    ) -> Result<(), BrokerError> {
+        let selector = subscription.selector.as_deref().map(Selector::parse).transpose()?.map(Arc::new);
+        let State { session, queueing, .. } = state;
+        let key = || queueing.get_or_insert_default().key();
+        let destination = address::subscribed(&subscription.destination, session.principal(), key)?;
+        match self.broker().subscribe_target(session.principal(), &destination)? {
+            Target::Topic => {
+                let is_temp_queue = destination.kind() == DestinationKind::TempQueue;
+                if is_temp_queue && state.subscriptions.iter().any(|(_, other)| *other == destination) {
+                    return Err(BrokerError::TempQueueTaken(subscription.destination.clone()));
+                }
+                self.subscribe_to_topic(state, now, ticket, subscription, destination, selector);
+                Ok(())
+            }
+            Target::Queue => self.subscribe_to_queue(state, ticket, subscription, destination, selector),
+            Target::App(handler) => self.subscribe_to_app(state, now, ticket, subscription, &*handler),
+        }
+    }
+
+    fn subscribe_to_topic(
+        &self,
+        state: &mut State,
+        now: Instant,
+        ticket: Ticket,
+        subscription: &Subscription,
+        destination: Destination,
+        selector: Option<Arc<Selector>>,
+    ) {
+        let Subscription { id, overflow, .. } = *subscription;
+        state.subscriptions.push((id, destination.clone()));
+        let route = Route { connection: self.key, subscription: id, overflow, seen: None };
+        let retained = self.fanout.subscribe(&destination, selector, route);
+        // The reply first: a RECEIPT says that the subscription is live.
+        state.session.handle_reply(now, ticket, Reply::Done);
+        for message in retained {
+            self.push_private(state, now, id, message, true);
+        }
+    }
+
+    fn subscribe_to_queue(
+        &self,
+        state: &mut State,
+        ticket: Ticket,
+        subscription: &Subscription,
+        queue: Destination,
+        selector: Option<Arc<Selector>>,
+    ) -> Result<(), BrokerError> {
+        let is_auto = subscription.ack == AckMode::Auto;
+        let max = self.fanout.settings().limits.unacked;
+        let queueing = state.queueing.get_or_insert_default();
+        // What is delivered must find room in the session's own table of what waits for ACK.
+        let free = if is_auto { max } else { max.saturating_sub(queueing.prefetched()) };
+        let wanted = subscription.prefetch_count.unwrap_or(self.broker().queue_settings().prefetch_count);
+        let prefetch_count = wanted.min(u32::try_from(free).unwrap_or(u32::MAX));
+        if prefetch_count == 0 {
+            return Err(BrokerError::NoPrefetch { max });
+        }
+        queueing.add_consumer(subscription.id, prefetch_count, is_auto);
+        queueing.expect_answers(ticket, 1);
+        state.subscriptions.push((subscription.id, queue.clone()));
+        let (consumer, asker) = (self.consumer(subscription.id), Some(self.asker(ticket)));
+        self.broker().post_request(Request::Subscribe { queue, consumer, prefetch_count, selector, asker });
+        Ok(())
+    }
+
+    fn subscribe_to_app(
+        &self,
+        state: &mut State,
+        now: Instant,
+        ticket: Ticket,
+        subscription: &Subscription,
+        handler: &dyn AppHandler,
+    ) -> Result<(), BrokerError> {
+        let answer = handler.handle_subscribe(state.session.principal())?;
+        state.session.handle_reply(now, ticket, Reply::Done);
+        if let Some(answer) = answer {
+            let message = self.answer(subscription.destination.clone(), answer);
+            self.push_private(state, now, subscription.id, message, false);
+        }
+        Ok(())
+    }
+
+    /// Brings the replies to a temporary queue that a SEND names in `reply-to`; answers the
+    /// queue's full name, or `None` where the session has ended for it.
+    pub(super) fn open_temp_queue(&self, state: &mut State, now: Instant, queue: &Destination) -> Option<Destination> {
+        let State { session, queueing, .. } = state;
+        let key = || queueing.get_or_insert_default().key();
+        let address = address::subscribed(queue, session.principal(), key).ok()?;
+        match session.handle_reply_to(queue) {
+            Ok(None) => {}
+            Ok(Some(subscription)) => {
+                let overflow = Overflow::Close;
+                let route = Route { connection: self.key, subscription, overflow, seen: None };
+                self.fanout.subscribe(&address, None, route);
+                state.subscriptions.push((subscription, address.clone()));
+            }
+            Err(error) => {
+                session.handle_error(now, error);
+                return None;
+            }
+        }
+        Some(address)
+    }
+
+    /// What the client asked for itself goes past the mailbox's overflow. It is an answer as a
+    /// RECEIPT is, and counts as one: while many wait, nothing more is asked.
+    pub(super) fn push_private(
+        &self,
+        state: &mut State,
+        now: Instant,
+        subscription: SubscriptionId,
+        message: Arc<Message>,
+        retained: bool,
+    ) {
+        Self::push_finished(state);
+        let delivery = Delivery { subscription, message, retained, dropped: 0, count: 0 };
+        if let Some(image) = state.session.delivery_image(now, delivery) {
+            state.mailbox.push_octets(image);
+            self.broker().stats().delivered.add(1);
+        }
+    }
+
+    /// Frames that the session has finished already come first.
+    pub(super) fn push_finished(state: &mut State) {
+        while let Some(image) = state.session.poll_transmit() {
+            state.mailbox.push_octets(image);
+        }
+    }
+
+    pub(super) fn unsubscribe(&self, state: &mut State, subscription: SubscriptionId) {
+        if let Some(at) = state.subscriptions.iter().position(|(id, _)| *id == subscription) {
+            let (_, destination) = state.subscriptions.swap_remove(at);
+            state.subscriptions.shrink_to_fit();
+            self.leave_subscription(state, subscription, &destination);
+        }
+    }
+
+    pub(super) fn leave_subscription(
+        &self,
+        state: &mut State,
+        subscription: SubscriptionId,
+        destination: &Destination,
+    ) {
+        if destination.kind() != DestinationKind::Queue {
+            return self.fanout.unsubscribe(destination, self.key, subscription);
+        }
+        let unsent = Queueing::remove_consumer(state, subscription);
+        let (queue, consumer) = (destination.clone(), self.consumer(subscription));
+        self.broker().post_request(Request::Unsubscribe { queue, consumer, unsent });
+    }
+}

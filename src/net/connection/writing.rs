@@ -1,0 +1,95 @@
+//! What waits becomes octets on the socket.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use tracing::debug;
+
+use super::{Connection, FLUSH_BYTES, FLUSH_PIECES, State};
+use crate::broker::handle::now_ms;
+use crate::broker::mailbox::Entry;
+use crate::message::Image;
+
+impl Connection {
+    /// Writes what waits, all in as few calls as it takes, until nothing is left or the socket
+    /// takes no more.
+    pub(super) fn flush(&self, state: &mut State, now: Instant) {
+        if state.is_blocked || state.is_over {
+            return;
+        }
+        let mut queue = self.fanout.take_scratch();
+        queue.extend(state.unwritten.drain(..));
+        let mut bytes = 0;
+        loop {
+            self.fill(state, now, &mut queue);
+            if queue.is_empty() {
+                break;
+            }
+            let before = queue.len();
+            match self.io.try_write(&mut queue) {
+                Ok(written) => {
+                    bytes += written.bytes;
+                    state.is_blocked = written.is_blocked;
+                    if let Some(queueing) = &mut state.queueing {
+                        queueing.on_written(before - queue.len());
+                    }
+                }
+                Err(error) => {
+                    debug!(connection = self.id, %error, "the transport broke");
+                    state.is_over = true;
+                    queue.clear();
+                }
+            }
+            if state.is_blocked || state.is_over {
+                break;
+            }
+        }
+        if queue.is_empty() {
+            state.unwritten = VecDeque::new();
+        } else {
+            state.unwritten.extend(queue.drain(..));
+        }
+        self.fanout.give_scratch_back(queue);
+        if bytes > 0 {
+            self.broker().stats().bytes_out.add(bytes as u64);
+            state.session.handle_transmitted(now);
+        }
+        self.settle_written(state);
+    }
+
+    /// Makes octets of what waits, up to what one write can take.
+    fn fill(&self, state: &mut State, now: Instant, queue: &mut VecDeque<Image>) {
+        let mut bytes = 0;
+        while queue.len() < FLUSH_PIECES && bytes < FLUSH_BYTES {
+            match state.mailbox.pop() {
+                Some(Entry::Octets(image)) => {
+                    bytes += image.len();
+                    queue.push_back(image);
+                }
+                Some(Entry::Delivery(delivery)) if delivery.count > 0 => {
+                    bytes += self.fill_queued(state, now, delivery, queue);
+                }
+                Some(Entry::Delivery(delivery)) => {
+                    if delivery.message.expires_at_ms.is_some_and(|at| at <= now_ms()) {
+                        self.broker().stats().dropped_expired.add(1);
+                        continue;
+                    }
+                    if let Some(image) = state.session.delivery_image(now, delivery) {
+                        bytes += image.len();
+                        queue.push_back(image);
+                        self.broker().stats().delivered.add(1);
+                    }
+                }
+                None => {
+                    if let Some(ending) = &mut state.ending
+                        && !ending.farewell_queued
+                    {
+                        ending.farewell_queued = true;
+                        self.io.farewell(&ending.close, queue);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+}
