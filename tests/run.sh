@@ -21,7 +21,7 @@ main() {
     step "clippy" cargo clippy --locked --all-targets -- -D warnings
     step "documentation" env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
   fi
-  step "cargo test" cargo test --locked --workspace --no-fail-fast
+  step "cargo test" timeout 1200 cargo test --locked --workspace --no-fail-fast
   step "tools of the clients" install_tools
   step "clients in Node and Chromium" timeout 600 npm --prefix tests/clients test
   step "clients in Python" run_python

@@ -1,8 +1,10 @@
 //! How the server stops.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::common::{Server, Stomp};
 use crate::sockjs::{Http, Stream};
@@ -18,13 +20,7 @@ async fn every_kind_of_client_is_told_and_the_server_ends_within_the_drain_time(
     let mut framed = Stomp::upgrade(stream, address, "/ws/0/framed/websocket").await;
     assert_eq!(framed.text().await, "o");
     let mut streaming = Stream::connected(address, "streaming", "").await;
-    let mut polling = Http::open(address).await;
-    assert_eq!(polling.post("/ws/0/polling/xhr", "").await.1, "o\n");
-    polling.request("POST", "/ws/0/polling/xhr", "HTTP/1.1", "").await;
-    // The poll is there once a second one is turned away.
-    while Http::open(address).await.post("/ws/0/polling/xhr", "").await.1
-        != "c[2010,\"Another connection still open\"]\n"
-    {}
+    let mut polling = open_poll(address).await;
 
     server.ask_to_stop();
     for client in [&mut raw, &mut mute] {
@@ -47,6 +43,23 @@ async fn every_kind_of_client_is_told_and_the_server_ends_within_the_drain_time(
     assert!(took < Duration::from_secs(5), "it took {took:?}");
     drop(idle);
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+/// A poll that the server holds: a second one of its session is turned away. Where the second
+/// came first it is held itself, and the next session is tried.
+async fn open_poll(address: SocketAddr) -> Http {
+    for number in 0.. {
+        let path = format!("/ws/0/polling{number}/xhr");
+        let mut first = Http::open(address).await;
+        assert_eq!(first.post(&path, "").await.1, "o\n");
+        first.request("POST", &path, "HTTP/1.1", "").await;
+        let mut second = Http::open(address).await;
+        if let Ok((_, frame)) = timeout(Duration::from_secs(2), second.post(&path, "")).await {
+            assert_eq!(frame, "c[2010,\"Another connection still open\"]\n");
+            return first;
+        }
+    }
+    unreachable!("the numbers do not end")
 }
 
 #[tokio::test]
