@@ -82,6 +82,9 @@ pub enum BrokerError {
         /// Where.
         destination: Destination,
     },
+    /// The credentials of a SUBSCRIBE are not good. Says no more, on purpose.
+    #[error("the credentials were not accepted")]
+    AccessRefused,
     /// A wildcard in a SEND.
     #[error("{0} is a pattern; a message goes to one destination")]
     SendToPattern(Destination),
@@ -146,7 +149,7 @@ impl BrokerError {
     pub fn status(&self) -> u16 {
         match self {
             Self::UnknownDestination(_) | Self::UnknownHandler { .. } => 404,
-            Self::NotAllowed { .. } | Self::NeedsUser(_) => 403,
+            Self::AccessRefused | Self::NotAllowed { .. } | Self::NeedsUser(_) => 403,
             Self::SendToPattern(_)
             | Self::BadHeader { .. }
             | Self::BadBody(_)

@@ -113,6 +113,19 @@ async fn a_softly_refused_subscribe_keeps_the_connection() {
 }
 
 #[tokio::test]
+async fn a_subscribe_may_carry_credentials_of_its_own() {
+    let users = "auth.anonymous = true\nauth.tokens = [{ name = \"ann\", token = \"t0ken\" }]";
+    let server = Server::start(1, users);
+    let mut client = Stomp::connect(server.address).await;
+    for (headers, status) in [("", "403"), ("Authorization:Bearer wrong\n", "403")] {
+        client.send(&format!("SUBSCRIBE\nid:a\ndestination:/queue/own\n{headers}\n\0")).await;
+        let refusal = client.frame().await;
+        assert_eq!((refusal.header("subscription"), refusal.header("status")), (Some("a"), Some(status)));
+    }
+    client.subscribe("a", "/queue/own", "Authorization:Bearer t0ken\n").await;
+}
+
+#[tokio::test]
 async fn subscribing_to_app_metrics_is_answered_once() {
     let server = Server::start(2, "");
     let mut client = Stomp::connect(server.address).await;

@@ -10,7 +10,7 @@ use crate::broker::queue::Request;
 use crate::broker::router::Route;
 use crate::broker::selector::Selector;
 use crate::broker::{BrokerError, address};
-use crate::message::{Delivery, Destination, DestinationKind, Message, Overflow, SubscriptionId};
+use crate::message::{Delivery, Destination, DestinationKind, Message, Overflow, Principal, SubscriptionId};
 use crate::stomp::session::{AckMode, Reply, Subscription, Ticket};
 
 impl Connection {
@@ -29,9 +29,10 @@ impl Connection {
     ) -> Result<(), BrokerError> {
         let selector = subscription.selector.as_deref().map(Selector::parse).transpose()?.map(Arc::new);
         let State { session, queueing, .. } = state;
+        let principal = self.subscriber(session.principal(), subscription)?;
         let key = || queueing.get_or_insert_default().key();
-        let destination = address::subscribed(&subscription.destination, session.principal(), key)?;
-        match self.broker().subscribe_target(session.principal(), &destination)? {
+        let destination = address::subscribed(&subscription.destination, &principal, key)?;
+        match self.broker().subscribe_target(&principal, &destination)? {
             Target::Topic => {
                 let is_temp_queue = destination.kind() == DestinationKind::TempQueue;
                 if is_temp_queue && state.subscriptions.iter().any(|(_, other)| *other == destination) {
@@ -42,6 +43,17 @@ impl Connection {
             }
             Target::Queue => self.subscribe_to_queue(state, ticket, subscription, destination, selector),
             Target::App(handler) => self.subscribe_to_app(state, now, ticket, subscription, &*handler),
+        }
+    }
+
+    /// Who subscribes: the session's principal, or whom the SUBSCRIBE's own credentials name.
+    fn subscriber(&self, own: &Principal, subscription: &Subscription) -> Result<Principal, BrokerError> {
+        let Some(credentials) = &subscription.credentials else { return Ok(own.clone()) };
+        match self.broker().authenticate(Some(credentials)) {
+            // Without users there is nobody to be named.
+            Ok(Principal::Anonymous) => Ok(own.clone()),
+            Ok(principal) => Ok(principal),
+            Err(_) => Err(BrokerError::AccessRefused),
         }
     }
 
