@@ -16,7 +16,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use socket2::{Domain, Socket, Type};
 use stompbox::app::App;
-use stompbox::config::Config;
+use stompbox::config::{Config, ConfigError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -324,13 +324,14 @@ fn name() -> ServerName<'static> {
     ServerName::try_from("localhost").unwrap()
 }
 
-fn load(certificate: &Path, key: &Path, settings: &str) -> Result<Config, stompbox::config::ConfigError> {
-    Config::from_toml(&format!(
+fn load(certificate: &Path, key: &Path, settings: &str) -> Result<Config, Box<ConfigError>> {
+    let config = Config::from_toml(&format!(
         "[tcp]\ntls_certificate = {certificate:?}\ntls_key = {key:?}\nlisten = \"127.0.0.1:0\"\n\
          [server]\nlisten = \"127.0.0.1:0\"\nshards = 1\n[mailbox]\nbytes = \"4MiB\"\n{}",
         // Dotted keys go into the table that they name.
         settings.split_once('.').map_or_else(String::new, |(table, setting)| format!("[{table}]\n{setting}\n"))
-    ))
+    ));
+    config.map_err(Box::new)
 }
 
 /// A folder with a certificate and its key, gone when the test is.

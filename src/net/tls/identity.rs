@@ -97,10 +97,9 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
     if [&b"BEGIN ENCRYPTED"[..], b"4,ENCRYPTED"].iter().any(|mark| memchr::memmem::find(&text, mark).is_some()) {
         return Err(FileError::Encrypted);
     }
-    PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
-        pem::Error::NoItemsFound => FileError::NoKey,
-        // Their texts could show the key's own.
-        _ => FileError::Pem,
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
+        // The texts of the others could show the key.
+        if matches!(error, pem::Error::NoItemsFound) { FileError::NoKey } else { FileError::Pem }
     })
 }
 
