@@ -1,4 +1,4 @@
-//! [`TlsStream`]: TLS over a socket, with the readiness of a socket.
+//! TLS over a socket, with the readiness of a socket: `TlsStream`, and the [`Identity`] it shows.
 //!
 //! rustls does TLS and touches no socket; here its records meet one. The handshake happens on
 //! the way, within the first reads: who waits for it is whoever waits for the first octets.
