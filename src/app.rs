@@ -28,6 +28,7 @@ use crate::net::http::{Settings as HttpSettings, serve};
 use crate::net::io::MessageIo;
 use crate::net::shard::{self, Shard};
 use crate::net::tcp;
+use crate::net::tls::Identity;
 use crate::net::websocket;
 use crate::sockjs::service::{Client, Connections, Home, Service};
 
@@ -109,6 +110,7 @@ impl App {
     /// The system gives no thread, or a shard panicked.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), AppError> {
         let tcp_address = self.tcp_address();
+        let tcp_scheme = if self.config.tcp.identity.is_some() { "tls" } else { "tcp" };
         let Self { config, is_demo, address, listeners, tcp_listeners } = self;
         let events =
             config.metrics.enabled.then(|| Arc::new(Events::new(config.metrics.events.clone(), metrics::moment())));
@@ -118,7 +120,7 @@ impl App {
             .map_err(AppError::Shard)?;
         let mut feeds = start_feeds(&config, is_demo, &broker, events);
         if let Some(tcp_address) = tcp_address {
-            info!("listening on tcp://{tcp_address}");
+            info!("listening on {tcp_scheme}://{tcp_address}");
         }
         info!("listening on http://{address}");
         let broken = tokio::select! {
@@ -219,7 +221,7 @@ fn start_shards(
             origins: config.sockjs.service.origins.clone(),
         };
         let http = HttpSettings { header_timeout: config.server.http_header_timeout };
-        let listeners = (listener, tcp_listeners.next());
+        let listeners = (listener, tcp_listeners.next().map(|listener| (listener, config.tcp.identity.clone())));
         let (broker, stomp, stop) = (broker.clone(), Arc::clone(&stomp), stop.clone());
         shards.push(Shard::spawn(index, move || async move {
             let fanout = Fanout::new(index, broker, stomp);
@@ -234,7 +236,7 @@ fn start_shards(
 async fn run_shard(
     fanout: Rc<Fanout>,
     home: Home,
-    (listener, tcp_listener): (TcpListener, Option<TcpListener>),
+    (listener, tcp_listener): (TcpListener, Option<(TcpListener, Option<Identity>)>),
     http: HttpSettings,
     site: Site,
     stop: Stop,
@@ -243,11 +245,15 @@ async fn run_shard(
     let mut messages = tokio::task::spawn_local(Rc::clone(&fanout).run());
     let mut sessions = tokio::task::spawn_local(home.run(Rc::new(StompConnections(Rc::clone(&fanout)))));
     let mut serving = tokio::task::spawn_local(serve(listener, http, stop.gently.clone(), http::handler(site)));
-    let tcp = tcp_listener.map(shard::into_tokio).transpose()?.map(|listener| {
-        let fanout = Rc::clone(&fanout);
-        let connect = move |io, peer: SocketAddr| fanout.connect(io, &peer.to_string(), None);
-        tokio::task::spawn_local(tcp::serve(listener, stop.gently.clone(), connect))
-    });
+    let tcp = match tcp_listener {
+        None => None,
+        Some((listener, identity)) => {
+            let listener = shard::into_tokio(listener)?;
+            let fanout = Rc::clone(&fanout);
+            let connect = move |io, peer: SocketAddr| fanout.connect(io, &peer.to_string(), None);
+            Some(tokio::task::spawn_local(tcp::serve(listener, identity, stop.gently.clone(), connect)))
+        }
+    };
     let drained = async {
         stop.gently.cancelled().await;
         if let Some(tcp) = tcp {

@@ -24,6 +24,7 @@ pub use self::raw::{Secret, Token, User};
 pub use self::sources::Sources;
 use crate::broker::queue;
 use crate::message::Destination;
+use crate::net::tls::Identity;
 use crate::{feeds, sockjs, stomp};
 
 /// All settings, checked: units in the types, each within its range, none against another.
@@ -31,7 +32,7 @@ use crate::{feeds, sockjs, stomp};
 pub struct Config {
     /// The listener, its threads and HTTP.
     pub server: Server,
-    /// The listener for STOMP over plain TCP.
+    /// The listener for STOMP over TCP.
     pub tcp: Tcp,
     /// What is logged, and how.
     pub log: Log,
@@ -97,13 +98,15 @@ pub struct Server {
     pub http_header_timeout: Duration,
 }
 
-/// The listener for STOMP over plain TCP.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The listener for STOMP over TCP.
+#[derive(Debug, Clone)]
 pub struct Tcp {
     /// Where to listen, under the rules of [`Server::listen`]; `None`: nowhere.
     pub listen: Option<SocketAddr>,
     /// Whether that is the default, which a second server on one machine does without.
     pub is_default: bool,
+    /// What it shows to clients; with it, TLS is spoken there and nothing else.
+    pub identity: Option<Identity>,
 }
 
 /// What is logged, and how.

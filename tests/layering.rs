@@ -59,6 +59,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("dashmap", &["broker/interest.rs"]),
     ("warp", &["http/"]),
     ("tokio_cron_scheduler", &["feeds/schedule.rs"]),
+    ("rustls", &["net/tls.rs", "net/tls/"]),
 ];
 
 /// Files without a socket, a task, a clock or a random source.

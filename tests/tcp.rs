@@ -83,9 +83,9 @@ fn an_http_request_is_answered_with_a_line_that_people_can_read() {
         peer.send(" example.org:443 HTTP/1.1\r\nhost: example.org\r\n\r\n").await;
         let answer = peer.rest().await;
         assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\nconnection: close\r\n"), "{answer}");
-        assert!(answer.ends_with(
-            "This port speaks STOMP over plain TCP, not HTTP. Browsers connect to the broker's web port.\n"
-        ));
+        assert!(
+            answer.ends_with("This port speaks STOMP over TCP, not HTTP. Browsers connect to the broker's web port.\n")
+        );
     });
 }
 

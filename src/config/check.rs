@@ -13,6 +13,7 @@ use super::units::{Size, Time};
 use super::{Auth, Config, ConfigError, Log, LogFormat, MailboxLimits, Metrics, Schedule, Server, SockJs, Tcp, Topics};
 use crate::broker::queue;
 use crate::message::Destination;
+use crate::net::tls::{Identity, IdentityError};
 use crate::sockjs::{Transport, Transports};
 use crate::{feeds, sockjs, stomp};
 
@@ -52,7 +53,22 @@ fn server(merged: &Merged) -> Result<Server, ConfigError> {
 fn tcp(merged: &Merged) -> Result<Tcp, ConfigError> {
     let written = &merged.raw.tcp.listen;
     let listen = if written.is_empty() { None } else { Some(listen(merged, "tcp.listen", written)?) };
-    Ok(Tcp { listen, is_default: merged.raw.tcp == raw::Tcp::default() })
+    Ok(Tcp { listen, is_default: merged.raw.tcp == raw::Tcp::default(), identity: identity(merged)? })
+}
+
+fn identity(merged: &Merged) -> Result<Option<Identity>, ConfigError> {
+    let raw::Tcp { tls_certificate, tls_key, .. } = &merged.raw.tcp;
+    let [certificate, key] = ["tcp.tls_certificate", "tcp.tls_key"].map(Path::of);
+    match (tls_certificate.as_str(), tls_key.as_str()) {
+        ("", "") => Ok(None),
+        (_, "") => Err(merged.refuse(&certificate, "empty while tcp.tls_key is: TLS takes both")),
+        ("", _) => Err(merged.refuse(&key, "empty while tcp.tls_certificate is: TLS takes both")),
+        (chain, private) => match Identity::read(chain.as_ref(), private.as_ref()) {
+            Ok(identity) => Ok(Some(identity)),
+            Err(IdentityError::Certificate(error)) => Err(merged.refuse_file(&certificate, error.to_string())),
+            Err(IdentityError::Key(error)) => Err(merged.refuse_file(&key, error.to_string())),
+        },
+    }
 }
 
 /// An address that is not open to all while everyone who comes may publish.

@@ -56,6 +56,18 @@ pub enum ConfigError {
         /// What it may be.
         allowed: String,
     },
+    /// A file that the setting names is not what it must be.
+    #[error("{place}: {key} = {value} cannot be used: {reason}")]
+    File {
+        /// Where.
+        place: Place,
+        /// The setting.
+        key: String,
+        /// The file as TOML.
+        value: String,
+        /// What is wrong with the file; nothing of what is in it.
+        reason: String,
+    },
     /// The sources could not be put together.
     #[error("the settings cannot be put together: {0}")]
     Merge(String),

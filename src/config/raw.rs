@@ -55,11 +55,13 @@ impl Default for Server {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Tcp {
     pub(super) listen: String,
+    pub(super) tls_certificate: String,
+    pub(super) tls_key: String,
 }
 
 impl Default for Tcp {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:61613".into() }
+        Self { listen: "127.0.0.1:61613".into(), tls_certificate: String::new(), tls_key: String::new() }
     }
 }
 

@@ -247,6 +247,8 @@ pub(super) const RULES: &[Rule] = &[
     time("server.http_header_timeout", 100, 5 * MINUTE),
     flag("server.allow_open"),
     text("tcp.listen", texts::TCP_LISTEN),
+    text("tcp.tls_certificate", texts::PEM_FILE),
+    text("tcp.tls_key", texts::PEM_FILE),
     text("log.level", texts::LOG_LEVEL),
     choice("log.format", &["auto", "human", "json"]),
     time_or_zero("stomp.heart_beat_send", 10, HOUR),

@@ -175,9 +175,19 @@ pub(super) struct Merged {
 impl Merged {
     /// The error for a value that is right by itself and wrong beside others.
     pub(super) fn refuse(&self, path: &Path, allowed: impl Into<String>) -> ConfigError {
-        let value = Value::try_from(&self.raw).ok().and_then(|all| path.value_in(&all).cloned());
-        let value = value.map_or_else(String::new, |value| rules::shown(path, &value));
+        let value = self.shown(path);
         ConfigError::Refused { place: self.place_of(path), key: path.to_string(), value, allowed: allowed.into() }
+    }
+
+    /// The error for a value that names a file which is not what it must be.
+    pub(super) fn refuse_file(&self, path: &Path, reason: impl Into<String>) -> ConfigError {
+        let value = self.shown(path);
+        ConfigError::File { place: self.place_of(path), key: path.to_string(), value, reason: reason.into() }
+    }
+
+    fn shown(&self, path: &Path) -> String {
+        let value = Value::try_from(&self.raw).ok().and_then(|all| path.value_in(&all).cloned());
+        value.map_or_else(String::new, |value| rules::shown(path, &value))
     }
 
     fn place_of(&self, path: &Path) -> Place {

@@ -430,6 +430,21 @@ fn the_tcp_listener_is_off_where_empty_and_loopback_while_nobody_has_to_log_in()
     assert!(load(&format!("{open}auth.tokens = [{{ name = \"ci\", token = \"t0ken\" }}]")).tcp.listen.is_some());
 }
 
+#[test]
+fn tls_takes_a_certificate_and_a_key_or_neither() {
+    assert!(load("tcp = { tls_certificate = \"\", tls_key = \"\" }").tcp.identity.is_none());
+    assert_eq!(
+        error("[tcp]\ntls_certificate = \"a.pem\""),
+        "stompbox.toml, line 2, column 1: tcp.tls_certificate = \"a.pem\" is refused: \
+         it must be empty while tcp.tls_key is: TLS takes both"
+    );
+    assert_eq!(
+        error_of(variable("STOMPBOX_TCP__TLS_KEY", "a.pem")),
+        "environment variable STOMPBOX_TCP__TLS_KEY: tcp.tls_key = \"a.pem\" is refused: \
+         it must be empty while tcp.tls_certificate is: TLS takes both"
+    );
+}
+
 #[cfg(unix)]
 #[test]
 fn a_variable_that_is_not_utf_8_is_refused() {

@@ -19,6 +19,9 @@ pub(super) const TCP_LISTEN: Text = Text {
     accepts: |text| text.is_empty() || text.parse::<SocketAddr>().is_ok(),
 };
 
+pub(super) const PEM_FILE: Text =
+    Text { allowed: "the path of a PEM file, or an empty string", accepts: |text| !text.contains(char::is_control) };
+
 pub(super) const LOG_LEVEL: Text = Text {
     allowed: "off, error, warn, info, debug or trace, or a list such as info,stompbox::stomp=debug",
     accepts: is_log_filter,
@@ -142,6 +145,15 @@ mod tests {
     #[test]
     fn the_tcp_listener_has_an_address_or_none() {
         each(TCP_LISTEN, &["127.0.0.1:61613", "[::1]:0", ""], &[" ", "off", ":61613", "127.0.0.1"]);
+    }
+
+    #[test]
+    fn a_pem_file_has_a_path_on_one_line_or_none() {
+        each(
+            PEM_FILE,
+            &["", "tls/key.pem", "/etc/a b/é.pem"],
+            &["\0", "key.pem\n", "-----BEGIN PRIVATE KEY-----\nMC4"],
+        );
     }
 
     #[test]

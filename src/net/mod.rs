@@ -13,4 +13,5 @@ pub mod shard;
 mod stream;
 pub mod tcp;
 mod timer;
+pub mod tls;
 pub mod websocket;

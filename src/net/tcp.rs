@@ -1,26 +1,30 @@
-//! STOMP over plain TCP: the octets of the stream are the session's own.
+//! STOMP over TCP, with TLS or without: the octets of the stream are the session's own.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::io::{Close, Ended, Incoming, MessageIo, Written};
-use super::{clock, http, stream};
+use super::stream::Stream;
+use super::tls::Identity;
+use super::{clock, http};
 use crate::message::{Framing, Image, Plain};
 
 /// Accepts connections and hands each to `connect`, on the calling shard, until `shutdown`.
+/// With an identity, TLS is spoken and nothing else.
 pub async fn serve(
     listener: TcpListener,
+    identity: Option<Identity>,
     shutdown: CancellationToken,
     connect: impl Fn(Box<dyn MessageIo>, SocketAddr),
 ) {
@@ -31,14 +35,17 @@ pub async fn serve(
         if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&keepalive) {
             debug!(%peer, %error, "no SO_KEEPALIVE");
         }
-        connect(Box::new(Tcp::new(stream, peer, Rc::clone(&strangers))), peer);
+        match Stream::new(stream, identity.as_ref()) {
+            Ok(stream) => connect(Box::new(Tcp::new(stream, peer, Rc::clone(&strangers))), peer),
+            Err(error) => warn!(%peer, %error, "no TLS"),
+        }
     }
 }
 
 /// A TCP stream that carries STOMP frames, nothing around them.
 #[derive(Debug)]
 pub struct Tcp {
-    stream: TcpStream,
+    stream: Stream,
     peer: SocketAddr,
     strangers: Rc<Strangers>,
     /// The first octets, as long as they may be another protocol's; `None` once it is known.
@@ -50,7 +57,7 @@ pub struct Tcp {
 }
 
 impl Tcp {
-    fn new(stream: TcpStream, peer: SocketAddr, strangers: Rc<Strangers>) -> Self {
+    fn new(stream: Stream, peer: SocketAddr, strangers: Rc<Strangers>) -> Self {
         Self {
             stream,
             peer,
@@ -66,30 +73,31 @@ impl Tcp {
     fn on_octets(&self, octets: &[u8]) -> Option<Incoming> {
         let mut opening = self.opening.borrow_mut();
         let Some(first) = opening.as_mut() else {
-            return Some(Incoming::Octets(Bytes::copy_from_slice(octets)));
+            // Who lacks TLS was told; nothing of it may reach a session.
+            return (!self.stream.lacks_tls()).then(|| Incoming::Octets(Bytes::copy_from_slice(octets)));
         };
         first.extend_from_slice(octets);
-        match Guess::of(first) {
-            Guess::Open => None,
-            Guess::Stomp => opening.take().map(|first| Incoming::Octets(first.freeze())),
-            Guess::Foreign(protocol) => {
-                self.strangers.log(protocol, self.peer);
-                self.is_closing.set(true);
-                *opening = None;
-                let reason = format!("{} on the plain STOMP port", protocol.what());
-                Some(Incoming::Ended(Ended::Violation { reason, farewell: Bytes::from_static(protocol.farewell()) }))
-            }
-        }
+        let protocol = match Guess::of(first) {
+            Guess::Open => return None,
+            Guess::Stomp if self.stream.lacks_tls() => Foreign::PlainStomp,
+            Guess::Stomp => return opening.take().map(|first| Incoming::Octets(first.freeze())),
+            Guess::Foreign(protocol) => protocol,
+        };
+        *opening = None;
+        let port = if self.stream.is_tls() { "TLS" } else { "plain" };
+        self.strangers.log(protocol, port, self.peer);
+        let reason = format!("{} on the {port} STOMP port", protocol.what());
+        Some(self.on_violation(reason, protocol.farewell()))
+    }
+
+    fn on_violation(&self, reason: String, farewell: &'static [u8]) -> Incoming {
+        self.is_closing.set(true);
+        Incoming::Ended(Ended::Violation { reason, farewell: Bytes::from_static(farewell) })
     }
 
     fn on_end(&self) -> Incoming {
         self.peer_ended.set(true);
         Incoming::Ended(Ended::Closed)
-    }
-
-    fn close_our_side(&self) {
-        // Nothing is left to be done if the peer is gone, too.
-        let _ = SockRef::from(&self.stream).shutdown(Shutdown::Write);
     }
 }
 
@@ -99,20 +107,22 @@ impl MessageIo for Tcp {
     }
 
     fn transport(&self) -> &'static str {
-        "tcp"
+        if self.stream.is_tls() { "tls" } else { "tcp" }
     }
 
     fn try_write(&self, queue: &mut VecDeque<Image>) -> io::Result<Written> {
-        let written = stream::try_write(&self.stream, queue)?;
+        let written = self.stream.try_write(queue)?;
         self.is_blocked.set(written.is_blocked);
-        if self.is_closing.get() && !written.is_blocked {
-            self.close_our_side();
+        if self.is_closing.get() && queue.is_empty() {
+            self.stream.close_our_side();
         }
         Ok(written)
     }
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_write_ready(cx)
+        ready!(self.stream.poll_write_ready(cx))?;
+        self.is_blocked.set(false);
+        Poll::Ready(Ok(()))
     }
 
     fn poll_read(&self, cx: &mut Context<'_>) -> Poll<Incoming> {
@@ -121,12 +131,16 @@ impl MessageIo for Tcp {
                 // A peer that only stopped sending still gets what waits for it.
                 return if self.is_blocked.get() { Poll::Pending } else { Poll::Ready(self.on_end()) };
             }
-            let read = ready!(stream::poll_read(&self.stream, cx, |octets| {
+            let read = ready!(self.stream.poll_read(cx, |octets| {
                 if octets.is_empty() { Some(self.on_end()) } else { self.on_octets(octets) }
             }));
             match read {
                 Ok(Some(incoming)) => return Poll::Ready(incoming),
                 Ok(None) => {}
+                // TLS has sent its alert already.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    return Poll::Ready(self.on_violation(format!("TLS: {error}"), b""));
+                }
                 Err(error) => return Poll::Ready(Incoming::Ended(Ended::Lost(error.kind()))),
             }
         }
@@ -136,7 +150,7 @@ impl MessageIo for Tcp {
     fn farewell(&self, _close: &Close, queue: &mut VecDeque<Image>) {
         self.is_closing.set(true);
         if queue.is_empty() {
-            self.close_our_side();
+            self.stream.close_our_side();
         }
     }
 }
@@ -146,15 +160,17 @@ impl MessageIo for Tcp {
 struct Strangers {
     tls: Cell<Option<Instant>>,
     http: Cell<Option<Instant>>,
+    plain_stomp: Cell<Option<Instant>>,
     unsaid: Cell<u64>,
 }
 
 impl Strangers {
     /// Says so at once the first time, and at most every [`QUIET`] after that.
-    fn log(&self, protocol: Foreign, peer: SocketAddr) {
+    fn log(&self, protocol: Foreign, port: &str, peer: SocketAddr) {
         let last = match protocol {
             Foreign::Tls => &self.tls,
             Foreign::Http => &self.http,
+            Foreign::PlainStomp => &self.plain_stomp,
         };
         let now = clock::now();
         if last.get().is_some_and(|last| now.duration_since(last) < QUIET) {
@@ -163,7 +179,7 @@ impl Strangers {
         }
         last.set(Some(now));
         let unsaid = self.unsaid.take();
-        warn!(%peer, unsaid, "{} came to the plain STOMP port (tcp.listen): {}", protocol.what(), protocol.advice());
+        warn!(%peer, unsaid, "{} came to the {port} STOMP port (tcp.listen): {}", protocol.what(), protocol.advice());
     }
 }
 
@@ -172,6 +188,8 @@ impl Strangers {
 enum Foreign {
     Tls,
     Http,
+    /// STOMP, where TLS had to come first.
+    PlainStomp,
 }
 
 impl Foreign {
@@ -179,13 +197,17 @@ impl Foreign {
         match self {
             Self::Tls => "a TLS ClientHello",
             Self::Http => "an HTTP request",
+            Self::PlainStomp => "a client without TLS",
         }
     }
 
     fn advice(self) -> &'static str {
         match self {
-            Self::Tls => "it speaks no TLS; switch TLS off in the client",
+            Self::Tls => {
+                "it speaks no TLS; switch TLS off in the client, or on here (tcp.tls_certificate, tcp.tls_key)"
+            }
             Self::Http => "browsers and HTTP clients belong at the address of server.listen",
+            Self::PlainStomp => "it speaks TLS alone (tcp.tls_certificate); switch TLS on in the client",
         }
     }
 
@@ -198,9 +220,17 @@ impl Foreign {
                 b"HTTP/1.1 400 Bad Request\r\n\
                 connection: close\r\n\
                 content-type: text/plain\r\n\
-                content-length: 92\r\n\
+                content-length: 86\r\n\
                 \r\n\
-                This port speaks STOMP over plain TCP, not HTTP. Browsers connect to the broker's web port.\n"
+                This port speaks STOMP over TCP, not HTTP. Browsers connect to the broker's web port.\n"
+            }
+            Self::PlainStomp => {
+                b"ERROR\n\
+                message:TLS required\n\
+                content-type:text/plain\n\
+                content-length:68\n\
+                \n\
+                This port speaks STOMP over TLS. Switch TLS (SSL) on in the client.\n\0"
             }
         }
     }
@@ -267,5 +297,12 @@ mod tests {
         let answer = std::str::from_utf8(Foreign::Http.farewell()).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.ends_with(&format!("content-length: {}", body.len())), "{head} {}", body.len());
+    }
+
+    #[test]
+    fn the_error_for_a_client_without_tls_has_the_length_it_says() {
+        let error = std::str::from_utf8(Foreign::PlainStomp.farewell()).unwrap();
+        let (head, body) = error.strip_suffix('\0').unwrap().split_once("\n\n").unwrap();
+        assert!(head.ends_with(&format!("\ncontent-length:{}", body.len())), "{head} {}", body.len());
     }
 }

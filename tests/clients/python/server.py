@@ -48,7 +48,7 @@ class Server:
     @property
     def tcp(self):
         """Where STOMP over TCP is spoken: host and port. Its line stands before that of HTTP."""
-        found = re.search(r"listening on tcp://([^\s\"]+):(\d+)", "".join(self.log))
+        found = re.search(r"listening on (?:tcp|tls)://([^\s\"]+):(\d+)", "".join(self.log))
         return found.group(1), int(found.group(2))
 
     def ws(self, path):
