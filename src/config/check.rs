@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 
+use super::error::Place;
 use super::path::Path;
 use super::raw::{self, Raw};
 use super::sources::Merged;
@@ -212,15 +213,21 @@ fn destination(merged: &Merged, path: &Path, name: &str) -> Result<Destination, 
 fn sizes_fit(merged: &Merged) -> Result<(), ConfigError> {
     let Raw { stomp: raw::Stomp { limits, .. }, sockjs, queues, .. } = &merged.raw;
     let frame = Size(limits.head_bytes.0.saturating_add(limits.body_bytes.0));
+    let together = "stomp.limits.head_bytes and body_bytes together";
+    let (body, head, line) = ("stomp.limits.body_bytes", "stomp.limits.head_bytes", "stomp.limits.header_line_bytes");
+    let (payload, queue) = ("sockjs.payload_bytes", "queues.bytes");
     let at_least = [
-        ("stomp.limits.head_bytes", limits.head_bytes, "stomp.limits.header_line_bytes", limits.header_line_bytes),
-        ("sockjs.payload_bytes", sockjs.payload_bytes, "stomp.limits.head_bytes and body_bytes together", frame),
-        ("queues.total_bytes", queues.total_bytes, "queues.bytes", queues.bytes),
-        ("sockjs.inbox_bytes", sockjs.inbox_bytes, "sockjs.payload_bytes", sockjs.payload_bytes),
+        (head, limits.head_bytes, line, limits.header_line_bytes, vec![line]),
+        (payload, sockjs.payload_bytes, together, frame, vec![body, head]),
+        ("queues.total_bytes", queues.total_bytes, queue, queues.bytes, vec![queue]),
+        ("sockjs.inbox_bytes", sockjs.inbox_bytes, payload, sockjs.payload_bytes, vec![payload]),
     ];
-    for (key, size, of, least) in at_least {
+    for (key, size, of, least, asking) in at_least {
         if size.0 < least.0 {
-            return Err(merged.refuse(&Path::of(key), format!("at least {least}, which is {of}")));
+            let mut places = asking.iter().map(|key| merged.place_of(&Path::of(key)));
+            let written = places.find(|place| *place != Place::Default).map(|place| format!(" ({place})"));
+            let allowed = format!("at least {least}, which is {of}{}", written.unwrap_or_default());
+            return Err(merged.refuse(&Path::of(key), allowed));
         }
     }
     Ok(())

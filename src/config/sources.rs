@@ -190,7 +190,8 @@ impl Merged {
         value.map_or_else(String::new, |value| rules::shown(path, &value))
     }
 
-    fn place_of(&self, path: &Path) -> Place {
+    /// Where that value was given.
+    pub(super) fn place_of(&self, path: &Path) -> Place {
         let name = self.figment.find_metadata(&path.root()).map(|metadata| metadata.name.as_ref());
         let place = self.places.iter().find(|place| Some(place.to_string().as_str()) == name);
         match (place, &self.file) {

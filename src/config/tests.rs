@@ -315,11 +315,12 @@ fn what_one_setting_lets_in_the_next_can_hold() {
     assert_eq!(
         error("[stomp.limits]\nbody_bytes = \"8MiB\""),
         "default: sockjs.payload_bytes = \"2MiB\" is refused: it must be at least 8256KiB, \
-         which is stomp.limits.head_bytes and body_bytes together"
+         which is stomp.limits.head_bytes and body_bytes together (stompbox.toml, line 2, column 1)"
     );
     assert_eq!(
         error("sockjs.payload_bytes = \"3MiB\""),
-        "default: sockjs.inbox_bytes = \"2MiB\" is refused: it must be at least 3MiB, which is sockjs.payload_bytes"
+        "default: sockjs.inbox_bytes = \"2MiB\" is refused: it must be at least 3MiB, which is sockjs.payload_bytes \
+         (stompbox.toml, line 1, column 8)"
     );
     assert_eq!(
         error("stomp.limits.head_bytes = \"4KiB\""),
