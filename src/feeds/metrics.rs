@@ -56,7 +56,7 @@ pub async fn publish_patiently(broker: &Broker, mut publication: Publication) {
         unretained.headers.retain(|(name, _)| &**name != "retain");
         match broker.publish(publication) {
             Ok(id) => {
-                debug!(%destination, message = id.0, octets, "broadcast");
+                debug!(%destination, id = id.0, octets, "broadcast");
                 return;
             }
             Err(PublishError::Refused(BrokerError::RetainedFull)) => {

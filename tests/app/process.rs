@@ -28,6 +28,26 @@ fn a_missing_file_is_one_line_and_exit_code_2() {
     assert_eq!((code, text.as_str()), (Some(2), expected));
 }
 
+#[test]
+fn a_broadcast_is_logged_at_debug_and_as_json_its_text_is_the_message() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_stompbox"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--shards", "1", "--log-format", "json", "--log-level", "debug"])
+        .env_clear()
+        .env("STOMPBOX_TCP__LISTEN", "")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let line = lines.find(|line| line.contains("broadcast")).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // Of a name that stands twice, the last counts.
+    let fields: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(fields["message"], "broadcast", "{line}");
+    assert_eq!(fields["level"], "DEBUG", "{line}");
+    assert_eq!(fields["destination"], "/topic/metrics", "{line}");
+}
+
 #[tokio::test]
 async fn sigterm_and_sigint_end_it_with_0_and_a_word_to_each_client() {
     for signal in ["TERM", "INT"] {
