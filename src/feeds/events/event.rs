@@ -285,7 +285,7 @@ impl Checks {
             if let Value::String(value) = value {
                 tags.insert(name, value);
             } else {
-                self.errors.add(&format!("tags.{name}"), "must be a string");
+                self.errors.add(&format!("tags.{}", shown(&name)), "must be a string");
             }
         }
         tags
@@ -311,6 +311,13 @@ impl Checks {
     }
 }
 
+/// A name of the sender's own choice, fit for one line of an error or of the log.
+fn shown(name: &str) -> String {
+    let end = if name.chars().nth(MAX_SHOWN).is_some() { "…" } else { "" };
+    let start: String = name.chars().take(MAX_SHOWN).collect();
+    format!("{}{end}", start.escape_debug())
+}
+
 fn latency_of(value: &Value) -> Result<Micros, &'static str> {
     let number = match value {
         Value::Number(number) => number.as_f64(),
@@ -329,4 +336,6 @@ fn latency_of(value: &Value) -> Result<Micros, &'static str> {
 pub(super) const MAX_EVENT_BYTES: usize = 64 * 1024;
 const MAX_NAME_BYTES: usize = 255;
 const MAX_TAGS: usize = 64;
+/// Characters of a tag's name in a reason.
+const MAX_SHOWN: usize = 64;
 const MAX_AHEAD: TimeDelta = TimeDelta::hours(24);

@@ -118,6 +118,15 @@ fn tags_are_64_strings_at_most() {
     }
     let errors = parse(&with("tags", &json!({"a": null}))).unwrap_err();
     assert_eq!(errors.to_string(), "tags.a must be a string");
+    // What the log shows of it stays short, and on one line.
+    for (name, shown) in [
+        ("a\nb\u{1b}[31m".to_owned(), "a\\nb\\u{1b}[31m".to_owned()),
+        ("é".repeat(64), "é".repeat(64)),
+        ("é".repeat(65), format!("{}…", "é".repeat(64))),
+    ] {
+        let errors = parse(&with("tags", &json!({ name: 1 }))).unwrap_err();
+        assert_eq!(errors.to_string(), format!("tags.{shown} must be a string"));
+    }
 }
 
 #[test]
