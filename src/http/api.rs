@@ -88,6 +88,15 @@ pub(super) async fn on_rejection(rejection: Rejection) -> Result<Response, Infal
     Ok(response)
 }
 
+/// What a path takes that was asked with another method: the value of `allow`.
+pub(super) fn allowed(path: &str) -> HeaderValue {
+    HeaderValue::from_static(match path.trim_end_matches('/') {
+        "/api/v1/events" => "GET, HEAD, POST",
+        "/api/v1/events/batch" | "/api/v1/metrics/reset" => "POST",
+        _ => "GET, HEAD",
+    })
+}
+
 #[derive(Clone)]
 struct Api {
     events: Arc<Events>,
@@ -99,7 +108,7 @@ struct Api {
 fn status_routes() -> BoxedFilter<(Response,)> {
     let health = warp::path!("events" / "health").map(|| reply(StatusCode::OK, &Health::up(moment().wall)));
     let test = warp::path!("events" / "test").map(|| reply(StatusCode::OK, &Running::default()));
-    warp::get().or(warp::head()).unify().and(health.or(test).unify()).boxed()
+    get().and(health.or(test).unify()).boxed()
 }
 
 fn event_routes(api: &Api, max_body_bytes: usize) -> BoxedFilter<(Response,)> {
@@ -117,19 +126,19 @@ fn event_routes(api: &Api, max_body_bytes: usize) -> BoxedFilter<(Response,)> {
             Err(rejected) => reply(StatusCode::BAD_REQUEST, &rejected),
         },
     );
-    let pages = warp::path!("events").and(warp::get()).and(page()).and(with_api.clone()).map(
+    let pages = warp::path!("events").and(get()).and(page()).and(with_api.clone()).map(
         |request: Result<PageRequest, Rejected>, api: Api| match request {
             Ok(request) => reply(StatusCode::OK, &api.events.page(request)),
             Err(rejected) => reply(StatusCode::BAD_REQUEST, &rejected),
         },
     );
-    let of_type = warp::path!("events" / "type" / String).and(warp::get()).and(page()).and(with_api.clone()).map(
+    let of_type = warp::path!("events" / "type" / String).and(get()).and(page()).and(with_api.clone()).map(
         |name: String, request: Result<PageRequest, Rejected>, api: Api| match request {
             Ok(request) => reply(StatusCode::OK, &api.events.page_of_type(&decoded(&name), request)),
             Err(rejected) => reply(StatusCode::BAD_REQUEST, &rejected),
         },
     );
-    let by_id = warp::path!("events" / String).and(warp::get()).and(with_api).map(|id: String, api: Api| {
+    let by_id = warp::path!("events" / String).and(get()).and(with_api).map(|id: String, api: Api| {
         match api.events.by_id(&id) {
             Some(event) => json_reply(StatusCode::OK, event.json().to_owned().into()),
             None => error(StatusCode::NOT_FOUND, &format!("there is no recent event {id:?}")),
@@ -140,7 +149,7 @@ fn event_routes(api: &Api, max_body_bytes: usize) -> BoxedFilter<(Response,)> {
 
 fn metrics_routes(api: &Api) -> BoxedFilter<(Response,)> {
     let metrics = warp::path!("metrics")
-        .and(warp::get())
+        .and(get())
         .and(with(api))
         .map(|api: Api| json_reply(StatusCode::OK, api.events.current(moment())));
     let reset = warp::path!("metrics" / "reset").and(warp::post()).and(with(api)).then(|api: Api| async move {
@@ -149,6 +158,10 @@ fn metrics_routes(api: &Api) -> BoxedFilter<(Response,)> {
         reply(StatusCode::OK, &json!({"status": "reset"}))
     });
     metrics.or(reset).unify().boxed()
+}
+
+fn get() -> BoxedFilter<()> {
+    warp::get().or(warp::head()).unify().boxed()
 }
 
 fn with(api: &Api) -> impl Filter<Extract = (Api,), Error = Infallible> + Clone + use<> {

@@ -14,7 +14,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tower_service::Service as _;
@@ -64,7 +64,15 @@ pub fn handler(
             None => {
                 let mut rest = rest.clone();
                 let request = request.map(|body| body.boxed());
-                Box::pin(async move { Ok(rest.call(request).await?.map(|body| Body::Warp(Box::pin(body)))) })
+                Box::pin(async move {
+                    let path = request.uri().path().to_owned();
+                    let mut response = rest.call(request).await?;
+                    // RFC 9110 15.5.6: a 405 names what the path takes
+                    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+                        response.headers_mut().insert(header::ALLOW, api::allowed(&path));
+                    }
+                    Ok(response.map(|body| Body::Warp(Box::pin(body))))
+                })
             }
         }
     }

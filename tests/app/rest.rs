@@ -75,6 +75,28 @@ async fn without_credentials_the_api_answers_401_and_health_200() {
     }
 }
 
+#[tokio::test]
+async fn what_get_answers_head_answers_and_another_method_is_told_which_there_are() {
+    let server = Server::start(1, "");
+    let client = Client::new();
+    for path in ["/api/v1/events", "/api/v1/events/type/a", "/api/v1/metrics", "/api/v1/events/health", "/"] {
+        let head = client.head(server.url(path)).send().await.unwrap();
+        assert_eq!(head.status(), 200, "{path}");
+        assert_ne!(head.headers()["content-length"], "0", "{path}");
+        assert_eq!(text(head).await.1, "", "{path}");
+    }
+    for (path, allowed) in [
+        ("/api/v1/events", "GET, HEAD, POST"),
+        ("/api/v1/events/batch", "POST"),
+        ("/api/v1/metrics/reset", "POST"),
+        ("/api/v1/metrics", "GET, HEAD"),
+    ] {
+        let refused = client.delete(server.url(path)).send().await.unwrap();
+        assert_eq!(refused.status(), 405, "{path}");
+        assert_eq!(refused.headers()["allow"], allowed, "{path}");
+    }
+}
+
 async fn text(response: Response) -> (u16, String) {
     (response.status().as_u16(), response.text().await.unwrap())
 }
