@@ -50,7 +50,7 @@ pub(super) fn routes(site: &Site) -> BoxedFilter<(Response,)> {
 pub(super) fn cors(origins: &[String]) -> warp::cors::Builder {
     let cors = warp::cors()
         .allow_methods([Method::GET, Method::POST, Method::OPTIONS])
-        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
+        .allow_headers(CORS_HEADERS)
         .max_age(3600);
     match origins.is_empty() || origins.iter().any(|origin| origin == "*") {
         true => cors.allow_any_origin(),
@@ -231,6 +231,17 @@ fn page() -> BoxedFilter<(Result<PageRequest, Rejected>,)> {
 fn decoded(segment: &str) -> String {
     percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned()
 }
+
+/// What pages send with a request to an API, beside what needs no leave.
+const CORS_HEADERS: [&str; 7] = [
+    "authorization",
+    "cache-control",
+    "content-type",
+    "if-none-match",
+    "x-api-key",
+    "x-authorization",
+    "x-requested-with",
+];
 
 fn reply(status: StatusCode, body: &impl Serialize) -> Response {
     warp::reply::with_status(warp::reply::json(body), status).into_response()

@@ -56,6 +56,8 @@ pub struct Session {
     transactions: Transactions,
     requests: Requests,
     outbox: Outbox,
+    /// What kind of trouble the session ended with.
+    trouble: Option<&'static str>,
     frames_in: u64,
     unsendable: u64,
 }
@@ -106,6 +108,7 @@ impl Session {
             transactions: Transactions::default(),
             requests: Requests::default(),
             outbox: Outbox::default(),
+            trouble: None,
             frames_in: 0,
             unsendable: 0,
         }
@@ -271,6 +274,12 @@ impl Session {
         matches!(self.phase, Phase::Closed)
     }
 
+    /// What kind of trouble the session ended with: the `message` of its ERROR, which holds
+    /// nothing that the peer wrote.
+    pub fn trouble(&self) -> Option<&'static str> {
+        self.trouble
+    }
+
     /// Frames taken from the client.
     pub fn frames_in(&self) -> u64 {
         self.frames_in
@@ -363,6 +372,7 @@ impl Session {
         if let Some(receipt) = receipt {
             writer.header("receipt-id", receipt);
         }
+        self.trouble = Some(error.summary());
         let body = error.to_string();
         writer.header("content-type", "text/plain");
         writer.header("content-length", &body.len().to_string());

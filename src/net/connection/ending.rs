@@ -23,7 +23,10 @@ impl Connection {
         self.broker().stats().dropped_closed.add(lost as u64);
         let (sockjs_code, text) = reason.sockjs_close();
         let close = Close { websocket_code: reason.websocket_code(), sockjs_code, reason: text.into() };
-        debug!(connection = self.id, reason = close.reason, "closing");
+        match state.session.trouble() {
+            Some(trouble) => info!(connection = self.id, error = trouble, "closing after an ERROR"),
+            None => debug!(connection = self.id, reason = close.reason, "closing"),
+        }
         state.ending.get_or_insert_with(|| Box::new(Ending { close, deadline: now + LINGER, farewell_queued: false }));
     }
 
