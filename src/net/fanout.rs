@@ -264,17 +264,11 @@ pub(super) fn isolate(connection: &Connection, act: impl FnOnce(&Connection) -> 
 }
 
 /// 128 random bits: a session's name, and its temporary queues' key, must not be guessed.
+#[expect(clippy::expect_used, reason = "a name that can be guessed would be worse")]
 pub(super) fn session_name() -> Box<str> {
     let mut octets = [0; 16];
-    // Without a random source the name is still unique, and only the log shows it.
-    if getrandom::fill(&mut octets).is_err() {
-        octets = now_octets();
-    }
+    getrandom::fill(&mut octets).expect("the system's random source gave the hash maps their keys at the start");
     octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>().into()
-}
-
-fn now_octets() -> [u8; 16] {
-    u128::from(crate::broker::handle::now_ms()).to_be_bytes()
 }
 
 /// Messages of one turn.

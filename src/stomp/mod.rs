@@ -19,6 +19,7 @@
 //! | ACK of a soft refusal's notice | answered as done | the same |
 //! | the receipt of a frame in a transaction | leaves when the frame is buffered | `commit_carries_all_out_in_order_and_its_receipt_waits` |
 //! | a header that a version cannot write | left out of what is sent | `each_dialect_writes_the_senders_headers_its_own_way` |
+//! | a refused SUBSCRIBE | a MESSAGE with `status` ends the subscription, not the session, unless `refusals` is `error` | `a_softly_refused_subscribe_ends_the_subscription_and_not_the_session` |
 //! | a sender's header that is the server's word | not repeated on MESSAGE ([`encode::SERVERS_OWN`]) | `a_sender_cannot_pose_as_the_server` |
 
 use std::time::Duration;
