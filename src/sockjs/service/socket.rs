@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
+use std::ops::RangeInclusive;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -56,24 +57,45 @@ impl Socket {
     }
 
     /// Closes with a SockJS code and reason, after what waits; returns when the client has them
-    /// or took too long.
+    /// or took too long, over a WebSocket when it has closed too. A raw WebSocket says 1000 for
+    /// a code outside 3000..=4999.
     pub async fn close(mut self, code: u16, reason: &str) {
-        let close = Close { websocket_code: 1000, sockjs_code: code, reason: reason.into() };
+        let websocket_code = if CODES_OF_APPLICATIONS.contains(&code) { code } else { 1000 };
+        let close = Close { websocket_code, sockjs_code: code, reason: reason.into() };
         // What the transport says first, such as `o`, goes before the farewell.
         let opened = poll_fn(|cx| Poll::Ready(self.poll(cx))).await;
         if self.is_over || matches!(opened, Poll::Ready(None)) {
             return;
         }
         self.io.farewell(&close, &mut self.queue);
-        let farewell = poll_fn(|cx| {
-            self.flush();
-            // Over HTTP the session keeps what is left for the next receiver.
-            while !self.is_over && self.poll_unblock(cx) {
-                self.flush();
+        let closing = async {
+            poll_fn(|cx| self.poll_flushed(cx)).await;
+            if WEBSOCKETS.contains(&self.io.transport()) {
+                poll_fn(|cx| self.poll_peer_closed(cx)).await;
             }
-            if self.is_over || self.queue.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-        });
-        let _ = tokio::time::timeout(LINGER, farewell).await;
+        };
+        let _ = tokio::time::timeout(LINGER, closing).await;
+    }
+
+    fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.flush();
+        // Over HTTP the session keeps what is left for the next receiver.
+        while !self.is_over && self.poll_unblock(cx) {
+            self.flush();
+        }
+        if self.is_over || self.queue.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// RFC 6455 section 7.1.1: a WebSocket's stream ends after both sides have closed. Ended
+    /// before, the peer's close meets a reset, which may take the farewell with it.
+    fn poll_peer_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.is_over {
+            // Nothing follows our close frame: no echo of the peer's, no pong.
+            if let Incoming::Ended(Ended::Closed | Ended::Lost(_)) = ready!(self.io.poll_read(cx)) {
+                self.is_over = true;
+            }
+        }
+        Poll::Ready(())
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -157,6 +179,12 @@ impl Socket {
 
 /// Beyond this, a client that only sends is not listened to.
 const WAITING_BYTES: usize = 64 * 1024;
+
+/// RFC 6455 section 7.4.2: what a program may say in a close frame.
+const CODES_OF_APPLICATIONS: RangeInclusive<u16> = 3000..=4999;
+
+/// The transports that end with a closing handshake.
+const WEBSOCKETS: [&str; 2] = ["websocket", "raw-websocket"];
 
 /// How long a farewell may take.
 const LINGER: Duration = Duration::from_secs(1);

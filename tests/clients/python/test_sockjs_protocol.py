@@ -513,7 +513,19 @@ class WebSockets(Rules):
     def test_raw_close(self):
         ws = self.websocket("/close/websocket")
         opcode, data = ws.recv_data(control_frame=True)
-        self.assertEqual((opcode, data[2:]), (8, b"Go away!"))
+        self.assertEqual((opcode, data), (8, (3000).to_bytes(2, "big") + b"Go away!"))
+
+    def test_the_stream_ends_after_both_sides_have_closed(self):
+        for path in ("/close/websocket", session("/close") + "/websocket"):
+            ws = self.websocket(path)
+            while ws.recv_frame().opcode != 8:
+                pass
+            ws.sock.settimeout(0.2)
+            with self.assertRaises(TimeoutError):
+                ws.sock.recv(1)
+            ws.send_close(1000)
+            ws.sock.settimeout(0.5)
+            self.assertEqual(ws.sock.recv(1), b"")
 
 
 class Unicode(Rules):
