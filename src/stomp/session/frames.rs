@@ -142,7 +142,9 @@ impl Session {
         };
         let mode = self.subscriptions.find(named.subscription).map_or(AckMode::ClientIndividual, |entry| entry.ack);
         let accepted = command == Command::Ack;
-        let requeue = !accepted && frame.header("requeue") != Some("false");
+        // Python clients write `False`.
+        let is_dead = frame.header("requeue").is_some_and(|value| value.eq_ignore_ascii_case("false"));
+        let requeue = !accepted && !is_dead;
         let unacked = self.acks.take(named, mode);
         let receipt = take_header(frame, "receipt");
         if let Some(transaction) = take_header(frame, "transaction") {

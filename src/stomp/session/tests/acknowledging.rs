@@ -63,7 +63,7 @@ fn a_cumulative_ack_covers_the_earlier_messages_of_its_subscription() {
 #[test]
 fn nack_asks_for_redelivery_unless_it_says_otherwise() {
     let mut peer = delivered("1.2", "client-individual");
-    peer.send("NACK\nid:0\n\n\0NACK\nid:1\nrequeue:false\n\n\0");
+    peer.send("NACK\nid:0\nrequeue:true\n\n\0NACK\nid:1\nrequeue:False\n\n\0");
     let dead = Settlement { requeue: false, ..settlement(1, 11, false) };
     assert_eq!(peer.actions(), [settle(3, &[settlement(0, 10, false)]), settle(4, &[dead])]);
 }
