@@ -15,6 +15,13 @@ pub trait AppHandler: Send + Sync {
     /// What the sender is told, in the ERROR that ends its connection.
     fn handle_send(&self, principal: &Principal, publication: &Publication) -> Result<AppEffect, BrokerError>;
 
+    /// Whether [`AppHandler::handle_send`], called at once after this, takes all of it: a
+    /// transaction asks before anything of it is done.
+    ///
+    /// # Errors
+    /// What the sender is told.
+    fn check_send(&self, principal: &Principal, publication: &Publication) -> Result<(), BrokerError>;
+
     /// Answers a SUBSCRIBE with one message, or none.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! [`Broker`]: what sessions, the REST API and the feeds call.
 
+mod sending;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -7,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub use self::sending::Admitted;
 use super::acl::{Acl, Permission};
-use super::app::{AppEffect, AppHandler};
+use super::app::AppHandler;
 use super::auth::{AccessRefused, Authenticator};
 use super::inbox::{self, Inbox};
 use super::interest::{Interest, Shards};
@@ -280,34 +283,6 @@ impl Broker {
         self.0.retained.of(destination, now_ms())
     }
 
-    /// Takes a client's SEND: to its handler, or to every shard that has a subscriber. What is
-    /// for a queue goes by [`Broker::queue_message`]. [`Broker::has_room`] is asked before; what
-    /// was begun does not stop for want of room, so a transaction may go past the inboxes' bounds.
-    ///
-    /// # Errors
-    /// It is refused, and nothing was taken.
-    pub fn send(&self, principal: &Principal, publication: Publication) -> Result<AppEffect, BrokerError> {
-        match self.target(principal, Permission::Send, &publication.destination)? {
-            Target::Topic => self.publish_anyway(publication).map(|_| AppEffect::None),
-            Target::Queue => Err(BrokerError::UnknownDestination(publication.destination)),
-            Target::App(handler) => {
-                self.0.stats.published.add(1);
-                handler.handle_send(principal, &publication)
-            }
-        }
-    }
-
-    /// Whether a SEND would be taken, as far as that can be told before it is handed over.
-    ///
-    /// # Errors
-    /// It would be refused.
-    pub fn check_send(&self, principal: &Principal, publication: &Publication) -> Result<(), BrokerError> {
-        match self.target(principal, Permission::Send, &publication.destination)? {
-            Target::Topic | Target::Queue => Terms::of(publication).map(|_| ()),
-            Target::App(_) => Ok(()),
-        }
-    }
-
     fn target(
         &self,
         principal: &Principal,
@@ -330,53 +305,6 @@ impl Broker {
             }
         }
         Ok(target)
-    }
-
-    /// Publishes to a topic, whoever asks.
-    ///
-    /// # Errors
-    /// It is refused, or a shard is too busy; then nothing was taken.
-    pub fn publish(&self, publication: Publication) -> Result<MessageId, PublishError> {
-        if !self.has_room(&publication.destination) {
-            return Err(PublishError::Busy(publication));
-        }
-        self.publish_anyway(publication).map_err(PublishError::Refused)
-    }
-
-    fn publish_anyway(&self, publication: Publication) -> Result<MessageId, BrokerError> {
-        let terms = Terms::of(&publication)?;
-        let destination = publication.destination.clone();
-        let body_bytes = publication.body.len();
-        let make = || Arc::new(Message::new(self.next_id(), publication, terms.now_ms, terms.expires_at_ms));
-        let message = if terms.retain {
-            let kept = self.0.retained.keep(&destination, body_bytes, make);
-            kept.map_err(|_| BrokerError::RetainedFull)?
-        } else {
-            make()
-        };
-        self.0.stats.published.add(1);
-        // A subscriber may have come between the first look and the number: it must not miss
-        // what it was not given as retained.
-        let shards = self.0.interest.of(&message.destination);
-        for shard in shards.iter() {
-            self.0.inboxes[shard].post(Arc::clone(&message));
-        }
-        if shards.is_empty() && message.destination.kind() != DestinationKind::Topic {
-            self.0.stats.dropped_absent.add(1);
-        }
-        Ok(message.id)
-    }
-
-    /// Makes a message for a queue, for which [`Ledger::reserve`] is still to be asked.
-    ///
-    /// # Errors
-    /// The publication is not fit for a queue.
-    pub fn queue_message(&self, publication: Publication) -> Result<Arc<Message>, BrokerError> {
-        let terms = Terms::of(&publication)?;
-        let ttl_ms = self.0.queues.ttl_ms;
-        let longest = (ttl_ms > 0).then(|| terms.now_ms.saturating_add(ttl_ms));
-        let expires_at_ms = terms.expires_at_ms.into_iter().chain(longest).min();
-        Ok(Arc::new(Message::new(self.next_id(), publication, terms.now_ms, expires_at_ms)))
     }
 
     /// Whether every shard that a message to `destination` goes to has room for it.
@@ -457,46 +385,4 @@ impl Broker {
 pub fn now_ms() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// What the publisher's headers ask of the broker.
-struct Terms {
-    now_ms: u64,
-    expires_at_ms: Option<u64>,
-    retain: bool,
-}
-
-impl Terms {
-    fn of(publication: &Publication) -> Result<Self, BrokerError> {
-        if Pattern::of(&publication.destination).is_some() {
-            return Err(BrokerError::SendToPattern(publication.destination.clone()));
-        }
-        let now_ms = now_ms();
-        let expires = number(publication, "expires", "milliseconds since the Unix epoch, 0 for never")?;
-        let ttl = number(publication, "ttl", "a number of milliseconds")?;
-        let expires_at_ms = match (expires.filter(|at| *at > 0), ttl) {
-            (Some(at), Some(ttl)) => Some(at.min(now_ms.saturating_add(ttl))),
-            (at, ttl) => at.or(ttl.map(|ttl| now_ms.saturating_add(ttl))),
-        };
-        let retain = match publication.header("retain") {
-            None | Some("false") => false,
-            Some("true") if publication.destination.kind() == DestinationKind::Topic => true,
-            Some("true") => {
-                return Err(BrokerError::BadHeader {
-                    name: "retain",
-                    value: "true".into(),
-                    allowed: "false, except on a topic",
-                });
-            }
-            Some(value) => {
-                return Err(BrokerError::BadHeader { name: "retain", value: value.into(), allowed: "true or false" });
-            }
-        };
-        Ok(Self { now_ms, expires_at_ms, retain })
-    }
-}
-
-fn number(publication: &Publication, name: &'static str, allowed: &'static str) -> Result<Option<u64>, BrokerError> {
-    let Some(value) = publication.header(name) else { return Ok(None) };
-    value.parse().map(Some).map_err(|_| BrokerError::BadHeader { name, value: value.into(), allowed })
 }

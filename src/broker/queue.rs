@@ -18,7 +18,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 pub use backlog::{Backlog, MemoryBacklog, Place, Waiting};
-pub use ledger::{Depth, Full, Ledger, Limits, message_bytes};
+pub use ledger::{Depth, Full, Ledger, Limits, content_bytes, message_bytes};
 
 use self::state::Queue;
 use super::router::ConnectionKey;

@@ -2,7 +2,7 @@
 //! those who come later.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use super::pattern::Pattern;
 use crate::message::{Destination, Message};
@@ -39,33 +39,30 @@ impl Retained {
         Self { values: RwLock::default(), limits }
     }
 
-    /// Keeps the message that `make` makes as its destination's value; one with an empty body
-    /// forgets the value. The message is made under the lock, so that the values' numbers rise
-    /// in the order of keeping.
+    /// Makes sure that there is room for those values, named with the octets of their bodies,
+    /// one after the other; nobody else changes any value until the answer is dropped.
     ///
     /// # Errors
-    /// The bounds are reached. The former value stays, and no message is made.
-    pub fn keep(
-        &self,
-        destination: &Destination,
-        body_bytes: usize,
-        make: impl FnOnce() -> Arc<Message>,
-    ) -> Result<Arc<Message>, RetainedFull> {
-        let mut values = self.values.write().unwrap_or_else(PoisonError::into_inner);
-        let former_bytes = values.by_destination.get(destination).map(|former| former.body.len());
-        let bytes = values.bytes - former_bytes.unwrap_or(0) + body_bytes;
-        let is_one_more = former_bytes.is_none() && body_bytes > 0;
-        if bytes > self.limits.bytes || (is_one_more && values.by_destination.len() >= self.limits.destinations) {
-            return Err(RetainedFull);
+    /// The bounds would be passed.
+    pub fn room(&self, values: &[(&Destination, usize)]) -> Result<Room<'_>, RetainedFull> {
+        let kept = self.values.write().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = kept.bytes;
+        let mut count = kept.by_destination.len();
+        // What the earlier of them make of a destination.
+        let mut changed: HashMap<&Destination, usize> = HashMap::new();
+        for &(destination, size) in values {
+            let former = changed.get(destination).copied();
+            let former = former.or_else(|| kept.by_destination.get(destination).map(|message| message.body.len()));
+            // An empty one forgets the value.
+            let former = former.unwrap_or_default();
+            bytes = bytes - former + size;
+            count = count + usize::from(size > 0) - usize::from(former > 0);
+            if bytes > self.limits.bytes || (size > 0 && former == 0 && count > self.limits.destinations) {
+                return Err(RetainedFull);
+            }
+            changed.insert(destination, size);
         }
-        let message = make();
-        values.bytes = bytes;
-        if body_bytes == 0 {
-            values.by_destination.remove(destination);
-        } else {
-            values.by_destination.insert(destination.clone(), Arc::clone(&message));
-        }
-        Ok(message)
+        Ok(Room(kept))
     }
 
     /// The live values that a subscription to `destination`, a name or a pattern, gets.
@@ -81,6 +78,23 @@ impl Retained {
                 found
             }
         }
+    }
+}
+
+/// The values, with room for those it was asked for.
+#[derive(Debug)]
+pub struct Room<'a>(RwLockWriteGuard<'a, Values>);
+
+impl Room<'_> {
+    /// Makes the message its destination's value; one with an empty body forgets the value.
+    pub fn keep(&mut self, message: &Arc<Message>) {
+        let values = &mut *self.0;
+        let former = if message.body.is_empty() {
+            values.by_destination.remove(&message.destination)
+        } else {
+            values.by_destination.insert(message.destination.clone(), Arc::clone(message))
+        };
+        values.bytes = values.bytes + message.body.len() - former.map_or(0, |former| former.body.len());
     }
 }
 
@@ -129,6 +143,20 @@ mod tests {
         assert_eq!(ids(&retained, "/topic/#", 0), [1, 4]);
     }
 
+    #[test]
+    fn several_values_have_room_together_or_not_at_all() {
+        let retained = Retained::new(LIMITS);
+        let [a, b, c] = ["/topic/a", "/topic/b", "/topic/c"].map(|name| Destination::parse(name).unwrap());
+        let fits = |values: &[(&Destination, usize)]| retained.room(values).is_ok();
+        assert!(fits(&[(&a, 5), (&b, 5)]) && !fits(&[(&a, 5), (&b, 6)]));
+        assert!(!fits(&[(&a, 1), (&b, 1), (&c, 1)]));
+        // The later of them find the room that the earlier leave.
+        assert!(fits(&[(&a, 10), (&a, 0), (&b, 10)]) && fits(&[(&a, 1), (&b, 1), (&a, 0), (&c, 1)]));
+        keep(&retained, 1, "/topic/a", "1234567890", None).unwrap();
+        assert!(fits(&[(&a, 4), (&b, 6)]) && !fits(&[(&b, 6), (&a, 4)]) && fits(&[(&b, 0)]));
+        assert_eq!(ids(&retained, "/topic/#", 0), [1]);
+    }
+
     fn keep(
         retained: &Retained,
         id: u64,
@@ -137,9 +165,10 @@ mod tests {
         expires_at_ms: Option<u64>,
     ) -> Result<(), RetainedFull> {
         let destination = Destination::parse(name).unwrap();
+        let mut room = retained.room(&[(&destination, body.len())])?;
         let publication = Publication { destination: destination.clone(), headers: vec![], body: body.into() };
-        let make = || Arc::new(Message::new(MessageId(id), publication, 0, expires_at_ms));
-        retained.keep(&destination, body.len(), make).map(|_| ())
+        room.keep(&Arc::new(Message::new(MessageId(id), publication, 0, expires_at_ms)));
+        Ok(())
     }
 
     fn ids(retained: &Retained, name: &str, now_ms: u64) -> Vec<u64> {

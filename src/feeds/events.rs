@@ -109,6 +109,18 @@ impl Events {
         }
     }
 
+    /// Whether [`Self::accept_stomp`] would take all of it.
+    ///
+    /// # Errors
+    /// What is wrong with the first event that is not valid, or with the whole.
+    pub fn check_stomp(&self, body: &[u8], now: Moment) -> Result<(), Rejected> {
+        if !intake::is_array(body) {
+            return Ok(Event::parse(body, now.wall).map(|_| ())?);
+        }
+        let events = intake::split(body)?;
+        Ok(events.iter().try_for_each(|event| Event::parse(event.get().as_bytes(), now.wall).map(|_| ()))?)
+    }
+
     /// Computes the payload in the profile's shape, and remembers it for [`Self::current`].
     ///
     /// Meant for one caller, once a period: each subscriber and each GET gets the same octets.

@@ -102,6 +102,11 @@ impl AppHandler for TakesEvents {
         }
     }
 
+    fn check_send(&self, _principal: &Principal, publication: &Publication) -> Result<(), BrokerError> {
+        let checked = self.0.check_stomp(&publication.body, moment());
+        checked.map_err(|rejected| BrokerError::BadBody(rejected.to_string()))
+    }
+
     fn handle_subscribe(&self, _principal: &Principal) -> Result<Option<AppAnswer>, BrokerError> {
         Ok(None)
     }
@@ -109,9 +114,19 @@ impl AppHandler for TakesEvents {
 
 struct AnswersMetrics(Arc<Events>);
 
+impl AnswersMetrics {
+    fn refusal() -> BrokerError {
+        BrokerError::BadBody("/app/metrics is asked by SUBSCRIBE; events go to /app/events".into())
+    }
+}
+
 impl AppHandler for AnswersMetrics {
     fn handle_send(&self, _principal: &Principal, _publication: &Publication) -> Result<AppEffect, BrokerError> {
-        Err(BrokerError::BadBody("/app/metrics is asked by SUBSCRIBE; events go to /app/events".into()))
+        Err(Self::refusal())
+    }
+
+    fn check_send(&self, _principal: &Principal, _publication: &Publication) -> Result<(), BrokerError> {
+        Err(Self::refusal())
     }
 
     fn handle_subscribe(&self, _principal: &Principal) -> Result<Option<AppAnswer>, BrokerError> {
@@ -125,6 +140,10 @@ impl AppHandler for ResendsMetrics {
     fn handle_send(&self, _principal: &Principal, _publication: &Publication) -> Result<AppEffect, BrokerError> {
         let body = self.0.current(moment());
         Ok(AppEffect::Deliver(self.1.clone(), AppAnswer { content_type: "application/json", body }))
+    }
+
+    fn check_send(&self, _principal: &Principal, _publication: &Publication) -> Result<(), BrokerError> {
+        Ok(())
     }
 
     fn handle_subscribe(&self, _principal: &Principal) -> Result<Option<AppAnswer>, BrokerError> {

@@ -21,6 +21,7 @@ use std::time::Instant;
 use tracing::{debug, error, info};
 
 use self::ending::{Ending, Leaving};
+use self::publishing::Work;
 use self::queueing::Queueing;
 use super::clock;
 use super::fanout::Fanout;
@@ -62,7 +63,7 @@ struct State {
 
 struct Publishing {
     ticket: Ticket,
-    left: Vec<TransactionAction>,
+    work: Work,
     room: Pin<Box<dyn Future<Output = ()>>>,
 }
 
@@ -328,13 +329,13 @@ impl Connection {
                     }
                 }
                 Action::Publish { ticket, publication } => {
-                    self.carry_out(state, now, ticket, vec![TransactionAction::Publish(publication)]);
+                    self.carry_out(state, now, ticket, Work::of_frame(TransactionAction::Publish(publication)));
                 }
-                Action::Commit { ticket, actions } => self.carry_out(state, now, ticket, actions),
+                Action::Commit { ticket, actions } => self.carry_out(state, now, ticket, Work::of_commit(actions)),
                 Action::Subscribe { ticket, subscription } => self.subscribe(state, now, ticket, *subscription),
                 Action::Unsubscribe { subscription } => self.unsubscribe(state, subscription),
                 Action::Settle { ticket, settlements } => {
-                    self.carry_out(state, now, ticket, vec![TransactionAction::Settle(settlements)]);
+                    self.carry_out(state, now, ticket, Work::of_frame(TransactionAction::Settle(settlements)));
                 }
                 Action::Close(reason) => self.on_close(state, now, reason),
             }

@@ -220,6 +220,10 @@ impl AppHandler for Answers {
         Ok(AppEffect::Deliver(Destination::parse("/topic/answers").unwrap(), answer))
     }
 
+    fn check_send(&self, _principal: &Principal, _publication: &Publication) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
     fn handle_subscribe(&self, _principal: &Principal) -> Result<Option<AppAnswer>, BrokerError> {
         Ok(None)
     }

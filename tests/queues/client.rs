@@ -14,9 +14,14 @@ use crate::common::{Frame, Server};
 
 /// Runs `test` against a server with two shards and those settings, and stops the server.
 pub(crate) fn with_server<F: Future<Output = ()>>(settings: &str, test: impl FnOnce(SocketAddr) -> F) {
+    with_metrics(&format!("metrics.enabled = false\n{settings}"), test);
+}
+
+/// As [`with_server`], with what `/app/events` takes.
+pub(crate) fn with_metrics<F: Future<Output = ()>>(settings: &str, test: impl FnOnce(SocketAddr) -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let server = Server::start(2, &format!("metrics.enabled = false\n{settings}"));
+        let server = Server::start(2, settings);
         test(server.address).await;
         server.stopped().await;
     });

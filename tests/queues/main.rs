@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use client::{Client, with_server};
+use client::{Client, with_metrics, with_server};
 use tokio::sync::Mutex;
 
 #[test]
@@ -185,6 +185,86 @@ fn a_transaction_of_sends_and_acks_is_done_whole_or_not_at_all() {
         client.ask("SEND\ndestination:/queue/other", "last").await;
         bodies.push(client.message().await.body);
         assert_eq!(bodies, ["1", "2", "3", "last"]);
+    });
+}
+
+// STOMP 1.2 "COMMIT": a transaction is atomic.
+#[test]
+fn whatever_refuses_one_part_of_a_transaction_nothing_of_it_is_done() {
+    let settings = "[queues]\nmessages = 2\n[topics]\nretained = 2\n[metrics]\nenabled = true";
+    with_metrics(settings, |address| async move {
+        // The metrics have the first place among the retained values.
+        let mut first = Client::connect(address).await;
+        first.ask("SUBSCRIBE\nid:s\ndestination:/topic/metrics", "").await;
+        first.message().await;
+        let mut other = Client::connect(address).await;
+        other.ask("SEND\ndestination:/topic/kept\nretain:true", "first").await;
+        for queue in ["in", "out"] {
+            other.ask(&format!("SUBSCRIBE\nid:{queue}\ndestination:/queue/{queue}\nack:client-individual"), "").await;
+        }
+        other.ask("SUBSCRIBE\nid:news\ndestination:/topic/news", "").await;
+        for (last, reason) in [
+            (
+                "destination:/topic/more\nretain:true\n\nx",
+                "no room for another retained value; send one with an \
+                empty body to forget it",
+            ),
+            (
+                "destination:/app/nothing\n\nx",
+                "nothing handles /app/nothing; there are /app/events, /app/metrics, \
+                /app/subscribe",
+            ),
+            ("destination:/app/events\n\n{\"source\":\"s\"}", "Validation failed: eventType is required"),
+            (
+                "destination:/app/events\n\n[{\"eventType\":\"t\",\"source\":\"s\"},{\"source\":\"s\"}]",
+                "Validation failed: eventType is required",
+            ),
+            ("destination:/app/metrics\n\nx", "/app/metrics is asked by SUBSCRIBE; events go to /app/events"),
+            ("destination:/topic/*\n\nx", "/topic/* is a pattern; a message goes to one destination"),
+            (
+                "destination:/elsewhere\n\nx",
+                "unknown destination /elsewhere; allowed are /topic/NAME, /queue/NAME, \
+                /app/NAME, /user/queue/NAME and /temp-queue/NAME",
+            ),
+            ("destination:/topic/$sys/broker\n\nx", "anonymous may not send to /topic/$sys/broker"),
+            ("destination:/user/ann/queue/a\n\nx", "anonymous may not send to /user/ann/queue/a"),
+            (
+                "destination:/queue/late\nttl:soon\n\nx",
+                "header ttl:soon is not good; allowed is a number of \
+                milliseconds",
+            ),
+        ] {
+            let mut client = Client::connect(address).await;
+            client.ask("SUBSCRIBE\nid:s\ndestination:/queue/todo\nack:client", "").await;
+            client.ask("SEND\ndestination:/queue/todo", "job").await;
+            let job = client.message().await;
+            client.ask("BEGIN\ntransaction:t", "").await;
+            client.ask(&format!("ACK\ntransaction:t\nid:{}", job.header("ack").unwrap()), "").await;
+            let event = r#"{"eventType":"t","source":"s"}"#;
+            for (destination, body) in [("queue/out", "a"), ("topic/news", "b"), ("app/events", event)] {
+                client.ask(&format!("SEND\ntransaction:t\ndestination:/{destination}"), body).await;
+            }
+            client.ask("SEND\ntransaction:t\nretain:true\ndestination:/topic/kept", "second").await;
+            client.send(&format!("SEND\ntransaction:t\n{last}\0")).await;
+            client.send("COMMIT\ntransaction:t\n\n\0").await;
+            assert_eq!(client.error().await, format!("COMMIT refused: {reason}"));
+
+            // The job waits again, and that is all that there is.
+            let mut next = Client::connect(address).await;
+            next.ask("SUBSCRIBE\nid:s\ndestination:/queue/todo", "").await;
+            assert_eq!(next.message().await.header("redelivered"), Some("true"), "{last}");
+            next.ask("SUBSCRIBE\nid:k\ndestination:/topic/kept", "").await;
+            assert_eq!(next.message().await.body, "first", "{last}");
+            next.ask("SUBSCRIBE\nid:m\ndestination:/app/metrics", "").await;
+            let metrics: serde_json::Value = serde_json::from_str(&next.message().await.body).unwrap();
+            assert_eq!(metrics["summary"]["totalEvents"], 0, "{last}");
+            next.ask("SEND\ndestination:/topic/news", "mark").await;
+            assert_eq!(other.message().await.body, "mark", "{last}");
+            other.ask("SEND\ndestination:/queue/out", "mark").await;
+            let mark = other.message().await;
+            assert_eq!(mark.body, "mark", "{last}");
+            other.ack(&mark).await;
+        }
     });
 }
 

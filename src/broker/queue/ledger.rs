@@ -5,7 +5,9 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::message::{Destination, Message};
+use bytes::Bytes;
+
+use crate::message::{Destination, Header, Message};
 
 /// The depths of all queues.
 #[derive(Debug)]
@@ -99,9 +101,7 @@ impl Ledger {
         let mut accounts = self.lock();
         for (at, (queue, size)) in messages.clone().enumerate() {
             if let Err(full) = accounts.check(queue, size, &self.limits) {
-                for (queue, size) in messages.take(at) {
-                    accounts.sub(queue, size);
-                }
+                messages.take(at).for_each(|(queue, size)| accounts.sub(queue, size));
                 return Err(full);
             }
             accounts.add(queue, size);
@@ -109,12 +109,18 @@ impl Ledger {
         Ok(())
     }
 
+    /// Gives back what was reserved: nothing of it will be sent.
+    pub fn give_back<'a>(&self, messages: impl Iterator<Item = (&'a Destination, usize)>) {
+        let mut accounts = self.lock();
+        messages.for_each(|(queue, size)| accounts.sub(queue, size));
+    }
+
     /// Counts a message without asking for room; [`Ledger::is_over`] then tells.
     pub(super) fn force(&self, message: &Message) {
         self.lock().add(&message.destination, message_bytes(message));
     }
 
-    /// Gives back the room of one message: it left its queue, or never got there.
+    /// Gives back the room of one message: it left its queue.
     pub fn release(&self, message: &Message) {
         self.lock().sub(&message.destination, message_bytes(message));
     }
@@ -193,10 +199,16 @@ impl Accounts {
     }
 }
 
-/// What a message takes of a queue's room: its head, its body, and what it takes to keep it.
+/// What a message of those headers and that body takes of a queue's room: its head, its body,
+/// and what it takes to keep it.
+pub fn content_bytes(headers: &[Header], body: &Bytes) -> usize {
+    let headers: usize = headers.iter().map(|(name, value)| name.len() + value.len() + HEADER_BYTES).sum();
+    MESSAGE_BYTES + headers + body.len()
+}
+
+/// What a message takes of a queue's room.
 pub fn message_bytes(message: &Message) -> usize {
-    let headers: usize = message.headers.iter().map(|(name, value)| name.len() + value.len() + HEADER_BYTES).sum();
-    MESSAGE_BYTES + headers + message.body.len()
+    content_bytes(&message.headers, &message.body)
 }
 
 /// Two boxed texts.

@@ -7,18 +7,31 @@ use std::time::Instant;
 use tracing::debug;
 
 use super::{Connection, Publishing, State};
-use crate::broker::app::{AppAnswer, AppEffect};
+use crate::broker::app::{AppAnswer, AppEffect, AppHandler};
+use crate::broker::handle::Admitted;
 use crate::broker::pattern::Pattern;
-use crate::broker::queue::{Outcome, Request, message_bytes};
+use crate::broker::queue::{Outcome, Request};
 use crate::broker::{BrokerError, address};
 use crate::message::{Destination, DestinationKind, Message, MessageId, Publication, SubscriptionId};
 use crate::stomp::session::{Reply, Settlement, Ticket, TransactionAction};
 
-/// A part of what is carried out, of which nothing is in the way.
-enum Step {
-    Publish(Publication),
-    Queue(Arc<Message>),
-    Settle(Vec<Settlement>),
+/// What is carried out whole or not at all.
+pub(super) struct Work {
+    actions: Vec<TransactionAction>,
+    /// Whether a COMMIT asked for it.
+    is_transaction: bool,
+}
+
+impl Work {
+    /// A frame of its own.
+    pub(super) fn of_frame(action: TransactionAction) -> Self {
+        Self { actions: vec![action], is_transaction: false }
+    }
+
+    /// What a COMMIT asks for.
+    pub(super) fn of_commit(actions: Vec<TransactionAction>) -> Self {
+        Self { actions, is_transaction: true }
+    }
 }
 
 /// What one ACK or NACK says of one subscription.
@@ -29,26 +42,17 @@ struct OfQueue {
 }
 
 impl Connection {
-    // STOMP 1.2 "COMMIT": all or nothing, so all is checked, and all room reserved, before the
-    // first goes.
+    // STOMP 1.2 "COMMIT": all or nothing.
     /// Carries out a transaction, or what stands alone; waits first until all of it has room.
-    pub(super) fn carry_out(
-        &self,
-        state: &mut State,
-        now: Instant,
-        ticket: Ticket,
-        mut actions: Vec<TransactionAction>,
-    ) {
-        let is_alone = actions.len() == 1;
-        for action in &mut actions {
-            let TransactionAction::Publish(publication) = action else { continue };
-            match self.prepare(state, now, publication, is_alone) {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(error) => return self.refuse(state, now, ticket, &error),
-            }
+    pub(super) fn carry_out(&self, state: &mut State, now: Instant, ticket: Ticket, mut work: Work) {
+        let mut publications = work.actions.iter_mut().filter_map(|action| match action {
+            TransactionAction::Publish(publication) => Some(publication),
+            TransactionAction::Settle(_) => None,
+        });
+        if let Err(error) = publications.try_for_each(|publication| Self::resolve(state, publication)) {
+            return self.refuse(state, now, ticket, &error);
         }
-        let busy = actions.iter().find_map(|action| match action {
+        let busy = work.actions.iter().find_map(|action| match action {
             TransactionAction::Publish(Publication { destination, .. }) if !self.broker().has_room(destination) => {
                 Some(destination.clone())
             }
@@ -56,11 +60,25 @@ impl Connection {
         });
         if let Some(destination) = busy {
             let room = Box::pin(self.broker().room(destination));
-            state.publishing = Some(Box::new(Publishing { ticket, left: actions, room }));
+            state.publishing = Some(Box::new(Publishing { ticket, work, room }));
             return;
         }
-        match self.reserve(actions) {
-            Ok(steps) => self.perform_steps(state, now, ticket, steps),
+        let mut publications = Vec::new();
+        let mut settlements = Vec::new();
+        for action in work.actions {
+            match action {
+                TransactionAction::Publish(mut publication) => {
+                    if !self.open_reply_to(state, now, &mut publication) {
+                        return;
+                    }
+                    publications.push(publication);
+                    settlements.push(None);
+                }
+                TransactionAction::Settle(of_one) => settlements.push(Some(of_one)),
+            }
+        }
+        match self.broker().admit(state.session.principal(), publications, work.is_transaction) {
+            Ok(admitted) => self.perform_admitted(state, now, ticket, admitted, settlements),
             Err(error) => self.refuse(state, now, ticket, &error),
         }
     }
@@ -70,83 +88,87 @@ impl Connection {
             && publishing.room.as_mut().poll(cx).is_ready()
         {
             if let Some(publishing) = state.publishing.take() {
-                self.carry_out(state, now, publishing.ticket, publishing.left);
+                self.carry_out(state, now, publishing.ticket, publishing.work);
             }
         }
     }
 
-    /// Puts full names for the session's own and checks the rest; answers whether the session
-    /// is still there.
-    fn prepare(
-        &self,
-        state: &mut State,
-        now: Instant,
-        publication: &mut Publication,
-        is_alone: bool,
-    ) -> Result<bool, BrokerError> {
-        let kind = publication.destination.kind();
-        if matches!(kind, DestinationKind::TempQueue | DestinationKind::User) {
+    /// Puts the full name for one of the session's own.
+    fn resolve(state: &mut State, publication: &mut Publication) -> Result<(), BrokerError> {
+        if matches!(publication.destination.kind(), DestinationKind::TempQueue | DestinationKind::User) {
             let key = || state.queueing.get_or_insert_default().key();
             publication.destination = address::sent(&publication.destination, key)?;
         }
-        // One alone is checked when it goes.
-        if !is_alone || kind == DestinationKind::Queue {
-            self.broker().check_send(state.session.principal(), publication)?;
-        }
+        Ok(())
+    }
+
+    /// Opens the temporary queue that a SEND names in `reply-to`, and puts its full name there;
+    /// answers whether the session is still there.
+    fn open_reply_to(&self, state: &mut State, now: Instant, publication: &mut Publication) -> bool {
         let reply_to = publication.headers.iter_mut().find(|(name, _)| &**name == "reply-to");
         if let Some((_, value)) = reply_to
             && address::is_own_temp_queue(value)
             && let Ok(queue) = Destination::parse(value)
         {
-            let Some(address) = self.open_temp_queue(state, now, &queue) else { return Ok(false) };
+            let Some(address) = self.open_temp_queue(state, now, &queue) else { return false };
             *value = address.as_str().into();
         }
-        Ok(true)
+        true
     }
 
-    fn reserve(&self, actions: Vec<TransactionAction>) -> Result<Vec<Step>, BrokerError> {
-        let step = |action| match action {
-            TransactionAction::Publish(publication) if publication.destination.kind() == DestinationKind::Queue => {
-                self.broker().queue_message(publication).map(Step::Queue)
-            }
-            TransactionAction::Publish(publication) => Ok(Step::Publish(publication)),
-            TransactionAction::Settle(settlements) => Ok(Step::Settle(settlements)),
-        };
-        let steps: Vec<Step> = actions.into_iter().map(step).collect::<Result<_, _>>()?;
-        self.broker().ledger().reserve(steps.iter().filter_map(|step| match step {
-            Step::Queue(message) => Some((&message.destination, message_bytes(message))),
-            Step::Publish(_) | Step::Settle(_) => None,
-        }))?;
-        Ok(steps)
-    }
-
-    fn perform_steps(&self, state: &mut State, now: Instant, ticket: Ticket, steps: Vec<Step>) {
+    /// Carries out what nothing is in the way of; `None` among the settlements stands for the
+    /// next SEND.
+    fn perform_admitted(
+        &self,
+        state: &mut State,
+        now: Instant,
+        ticket: Ticket,
+        admitted: Vec<Admitted>,
+        settlements: Vec<Option<Vec<Settlement>>>,
+    ) {
         let mut answers = 0;
-        let mut refusal = None;
-        for step in steps {
-            match step {
-                Step::Publish(_) | Step::Settle(_) if refusal.is_some() => {}
-                Step::Queue(message) if refusal.is_some() => self.broker().ledger().release(&message),
-                Step::Publish(publication) => refusal = self.publish(state, now, publication).err(),
-                Step::Queue(message) => {
+        let mut refused = Ok(());
+        let mut admitted = admitted.into_iter();
+        for settlements in settlements {
+            if let Some(settlements) = settlements {
+                answers += self.settle(state, ticket, settlements);
+                continue;
+            }
+            match admitted.next() {
+                Some(Admitted::Topic(message)) => {
+                    self.broker().broadcast(&message);
+                    debug!(connection = self.id, destination = %message.destination, "published");
+                }
+                Some(Admitted::Queue(message)) => {
                     answers += 1;
                     self.broker().stats().published.add(1);
                     self.broker().post_request(Request::Send { message, asker: Some(self.asker(ticket)) });
                 }
-                Step::Settle(settlements) => answers += self.settle(state, ticket, settlements),
+                Some(Admitted::App(handler, publication)) => {
+                    let done = self.hand_over(state, now, &*handler, &publication);
+                    refused = refused.and(done);
+                }
+                None => {}
             }
         }
-        match refusal {
-            Some(error) => self.refuse(state, now, ticket, &error),
-            None if answers > 0 => state.queueing.get_or_insert_default().expect_answers(ticket, answers),
-            None => state.session.handle_reply(now, ticket, Reply::Done),
+        match refused {
+            Err(error) => self.refuse(state, now, ticket, &error),
+            Ok(()) if answers > 0 => state.queueing.get_or_insert_default().expect_answers(ticket, answers),
+            Ok(()) => state.session.handle_reply(now, ticket, Reply::Done),
         }
     }
 
-    fn publish(&self, state: &mut State, now: Instant, publication: Publication) -> Result<(), BrokerError> {
-        let destination = publication.destination.clone();
-        match self.broker().send(state.session.principal(), publication)? {
-            AppEffect::None => debug!(connection = self.id, %destination, "published"),
+    fn hand_over(
+        &self,
+        state: &mut State,
+        now: Instant,
+        handler: &dyn AppHandler,
+        publication: &Publication,
+    ) -> Result<(), BrokerError> {
+        match self.broker().handle(state.session.principal(), handler, publication)? {
+            AppEffect::None => {
+                debug!(connection = self.id, destination = %publication.destination, "handled");
+            }
             AppEffect::Deliver(destination, answer) => self.deliver_to_own(state, now, &destination, answer),
         }
         Ok(())

@@ -127,6 +127,15 @@ pub enum SessionError {
         /// Which.
         name: Box<str>,
     },
+    /// The peer acknowledged in a transaction, and let go before COMMIT what it acknowledged.
+    #[error(
+        "COMMIT of the transaction {name:?}, which acknowledges messages of a subscription that has ended: \
+         they have gone back to their queue"
+    )]
+    AcknowledgedGone {
+        /// Which.
+        name: Box<str>,
+    },
     /// The peer has too many transactions open.
     #[error("this would be open transaction {count} of the session; at most {max} are allowed")]
     TooManyTransactions {
@@ -211,7 +220,7 @@ impl SessionError {
             Self::AccessRefused => "Access refused",
             Self::Destination { .. } => "Bad destination",
             Self::DuplicateSubscription { .. } => "Duplicate subscription",
-            Self::UnknownMessage { .. } => "Unknown message",
+            Self::UnknownMessage { .. } | Self::AcknowledgedGone { .. } => "Unknown message",
             Self::DuplicateTransaction { .. } => "Duplicate transaction",
             Self::UnknownTransaction { .. } => "Unknown transaction",
             Self::TooManySubscriptions { .. }
@@ -258,6 +267,7 @@ impl SessionError {
             | Self::Destination { .. }
             | Self::DuplicateSubscription { .. }
             | Self::UnknownMessage { .. }
+            | Self::AcknowledgedGone { .. }
             | Self::DuplicateTransaction { .. }
             | Self::UnknownTransaction { .. } => CloseReason::ProtocolError,
         }

@@ -8,7 +8,7 @@ use super::credentials::{credentials, is_credential};
 use super::error::SessionError;
 use super::transactions::Buffered;
 use super::{Phase, REFUSED, Session, take_header};
-use crate::message::{Destination, MessageId, Overflow, Publication, SubscriptionId};
+use crate::message::{Destination, DestinationKind, MessageId, Overflow, Publication, SubscriptionId};
 use crate::stomp::decode_error::clipped;
 use crate::stomp::frame::{Command, Frame};
 use crate::stomp::version::Version;
@@ -121,9 +121,12 @@ impl Session {
             (_, Some(destination)) if version == Version::V1_0 => self.subscriptions.by_destination(destination),
             _ => return Err(missing(frame, "id")),
         };
-        if let Some(subscription) = entry.map(|entry| entry.id) {
+        if let Some((subscription, kind)) = entry.map(|entry| (entry.id, entry.destination.kind())) {
             self.subscriptions.remove(subscription);
             self.acks.forget(subscription);
+            if kind == DestinationKind::Queue {
+                self.transactions.on_given_back(subscription);
+            }
             self.outbox.push(Action::Unsubscribe { subscription });
         }
         self.requests.done(Command::Unsubscribe, take_header(frame, "receipt"));
@@ -197,6 +200,7 @@ impl Session {
 
     fn on_commit(&mut self, frame: &mut Frame) -> Result<(), SessionError> {
         let transaction = self.transactions.end(transaction(frame)?, Command::Commit)?;
+        transaction.check_whole()?;
         self.acks.on_committed(transaction.held());
         let receipt = take_header(frame, "receipt");
         let actions = transaction.into_actions();

@@ -3,7 +3,7 @@
 use super::acks::Unacked;
 use super::action::TransactionAction;
 use super::error::SessionError;
-use crate::message::Publication;
+use crate::message::{Publication, SubscriptionId};
 use crate::stomp::Limits;
 use crate::stomp::frame::Command;
 
@@ -18,6 +18,8 @@ pub(super) struct Transaction {
     name: Box<str>,
     actions: Vec<Buffered>,
     size: usize,
+    /// Whether what it acknowledges has gone back to its queue in part.
+    is_broken: bool,
 }
 
 /// What one frame in a transaction asks.
@@ -37,7 +39,7 @@ impl Transactions {
         if count > limits.transactions {
             return Err(SessionError::TooManyTransactions { count, max: limits.transactions });
         }
-        self.open.push(Transaction { name: name.into(), actions: Vec::new(), size: 0 });
+        self.open.push(Transaction { name: name.into(), actions: Vec::new(), size: 0, is_broken: false });
         Ok(())
     }
 
@@ -83,12 +85,28 @@ impl Transactions {
         Ok(transaction)
     }
 
+    /// What a subscription's consumer had has gone back to the queue: an ACK of it in an open
+    /// transaction can no longer be carried out.
+    pub(super) fn on_given_back(&mut self, subscription: SubscriptionId) {
+        for transaction in &mut self.open {
+            transaction.is_broken |= transaction.actions.iter().any(|action| match action {
+                Buffered::Settle { unacked, .. } => unacked.iter().any(|unacked| unacked.subscription == subscription),
+                Buffered::Publish(_) => false,
+            });
+        }
+    }
+
     pub(super) fn clear(&mut self) {
         self.open = Vec::new();
     }
 }
 
 impl Transaction {
+    /// Makes sure that all of it can still be done.
+    pub(super) fn check_whole(&self) -> Result<(), SessionError> {
+        if self.is_broken { Err(SessionError::AcknowledgedGone { name: self.name.clone() }) } else { Ok(()) }
+    }
+
     /// How many deliveries its ACKs and NACKs cover.
     pub(super) fn held(&self) -> usize {
         let held = |action: &Buffered| match action {

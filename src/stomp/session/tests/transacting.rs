@@ -102,3 +102,27 @@ fn octets_of_a_transaction_are_bounded() {
     let body = "the transaction would hold 229 octets; at most 200 are allowed";
     peer.assert_ended("message:Limit exceeded", body, CloseReason::PolicyViolation);
 }
+
+#[test]
+fn commit_is_refused_where_what_it_acknowledges_has_gone_back() {
+    for (destination, is_refused) in [("/queue/a", true), ("/topic/a", false)] {
+        let mut peer = Peer::connected("1.2");
+        peer.send(&format!("SUBSCRIBE\nid:s\nack:client\ndestination:{destination}\n\n\0"));
+        peer.reply(1, Reply::Done);
+        peer.deliver(0, 1);
+        peer.send("BEGIN\ntransaction:t\n\n\0ACK\nid:0\ntransaction:t\n\n\0");
+        peer.send("UNSUBSCRIBE\nid:s\n\n\0");
+        peer.actions();
+        peer.send("COMMIT\ntransaction:t\n\n\0");
+        if is_refused {
+            peer.assert_ended(
+                "message:Unknown message",
+                "COMMIT of the transaction \"t\", which acknowledges messages of a subscription that has ended: they \
+                 have gone back to their queue",
+                CloseReason::ProtocolError,
+            );
+        } else {
+            assert_eq!(peer.actions().len(), 1);
+        }
+    }
+}
