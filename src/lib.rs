@@ -9,6 +9,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`message`] | the nouns of every layer: destination, message, delivery, principal |
+//! | [`session`] | what every protocol's session is to its driver |
 //! | [`stomp`] | the STOMP wire format, and a session of it |
 //! | [`sockjs`] | SockJS frames, payloads, routes, and a session of it; [`sockjs::service`] joins them to HTTP |
 //! | [`broker`] | who wants what and who may do what; the bounded places where messages wait |
@@ -71,5 +72,6 @@ pub mod feeds;
 pub mod http;
 pub mod message;
 pub mod net;
+pub mod session;
 pub mod sockjs;
 pub mod stomp;

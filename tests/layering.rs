@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 const ROWS: &[&[&str]] = &[
     // L0: nouns
     &["message", "build"],
+    &["session"],
     // L1: wire formats
     &[
         "stomp::version",
@@ -65,6 +66,7 @@ const HOMES: &[(&str, &[&str])] = &[
 /// Files without a socket, a task, a clock or a random source.
 const SANS_IO: &[&str] = &[
     "message.rs",
+    "session.rs",
     "stomp/",
     "sockjs/frame.rs",
     "sockjs/payload.rs",

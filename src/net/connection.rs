@@ -1,4 +1,4 @@
-//! [`Connection`]: the task that drives one STOMP session over one transport.
+//! [`Connection`]: the task that drives one session over one transport.
 //!
 //! The shard writes deliveries straight to the socket; the task reads, keeps time, and takes
 //! over the writing where the socket would block.
@@ -31,22 +31,21 @@ use crate::broker::mailbox::{Mailbox, Pushed};
 use crate::broker::router::{ConnectionKey, Route};
 use crate::broker::{Broker, BrokerError};
 use crate::message::{Delivery, Destination, Image, Message, SubscriptionId};
-use crate::stomp::Version;
-use crate::stomp::session::{Action, Refusal, Reply, Session, SessionError, Ticket, TransactionAction};
+use crate::session::{Action, Refusal, Reply, Session, Ticket, TransactionAction, Trouble};
 
-/// One client's connection, owned by its task and by its shard's table.
-pub struct Connection {
+/// One client's connection, owned by its task and by its shard's table. The session is its last
+/// part, of whatever protocol: it takes no place of its own in memory, and no more than it needs.
+pub struct Connection<S: ?Sized = dyn Session> {
     id: u64,
     key: ConnectionKey,
     fanout: Rc<Fanout>,
     io: Box<dyn MessageIo>,
-    state: RefCell<State>,
     /// Whether the shard has it on its list of those to flush.
     is_dirty: Cell<bool>,
+    state: RefCell<State<S>>,
 }
 
-struct State {
-    session: Session,
+struct State<S: ?Sized = dyn Session> {
     mailbox: Mailbox,
     /// Octets that the socket did not take; their first may be partly written.
     unwritten: VecDeque<Image>,
@@ -59,6 +58,7 @@ struct State {
     queueing: Option<Box<Queueing>>,
     ending: Option<Box<Ending>>,
     is_over: bool,
+    session: S,
 }
 
 struct Publishing {
@@ -67,17 +67,10 @@ struct Publishing {
     room: Pin<Box<dyn Future<Output = ()>>>,
 }
 
-impl Connection {
+impl<S: Session> Connection<S> {
     /// Puts a session on a transport; the caller spawns [`Connection::run`].
-    pub(super) fn new(
-        id: u64,
-        key: ConnectionKey,
-        fanout: Rc<Fanout>,
-        io: Box<dyn MessageIo>,
-        session: Session,
-    ) -> Self {
+    pub(super) fn new(id: u64, key: ConnectionKey, fanout: Rc<Fanout>, io: Box<dyn MessageIo>, session: S) -> Self {
         let state = State {
-            session,
             mailbox: Mailbox::default(),
             unwritten: VecDeque::new(),
             is_blocked: false,
@@ -87,10 +80,13 @@ impl Connection {
             queueing: None,
             ending: None,
             is_over: false,
+            session,
         };
-        Self { id, key, fanout, io, state: RefCell::new(state), is_dirty: Cell::new(false) }
+        Self { id, key, fanout, io, is_dirty: Cell::new(false), state: RefCell::new(state) }
     }
+}
 
+impl Connection {
     /// Drives the session until it is over, and forgets it.
     pub(super) async fn run(self: Rc<Self>) {
         let stats = self.broker().stats();
@@ -131,9 +127,9 @@ impl Connection {
             Pushed::Dropped(count) => stats.dropped_overflow.add(u64::from(count)),
             Pushed::Full => {
                 stats.slow_consumers.add(1);
-                let error =
-                    SessionError::SlowConsumer { messages: state.mailbox.deliveries(), bytes: state.mailbox.bytes() };
-                self.fail(&mut state, error);
+                let trouble =
+                    Trouble::SlowConsumer { messages: state.mailbox.deliveries(), bytes: state.mailbox.bytes() };
+                self.fail(&mut state, trouble);
                 return false;
             }
         }
@@ -159,15 +155,15 @@ impl Connection {
         wake(&mut state);
     }
 
-    /// Ends the session with an ERROR.
-    pub(super) fn end(&self, error: SessionError) {
+    /// Ends the session, which tells its client why.
+    pub(super) fn end(&self, trouble: Trouble) {
         let mut state = self.state.borrow_mut();
-        self.fail(&mut state, error);
+        self.fail(&mut state, trouble);
     }
 
-    fn fail(&self, state: &mut State, error: SessionError) {
+    fn fail(&self, state: &mut State, trouble: Trouble) {
         let now = clock::now();
-        state.session.handle_error(now, error);
+        state.session.handle_trouble(now, trouble);
         self.perform(state, now);
         wake(state);
     }
@@ -313,7 +309,10 @@ impl Connection {
                 Action::Authenticate { ticket, credentials, host } => {
                     let reply = match self.broker().authenticate(credentials.as_ref()) {
                         Ok(principal) => {
-                            info!(connection = self.id, transport = self.io.transport(), %principal, "connected");
+                            let transport = self.io.transport();
+                            info!(connection = self.id, transport, %principal, "connected");
+                            // STOMP 1.2 "CONNECT": host is required from 1.1 on; many clients omit it.
+                            debug!(connection = self.id, host = host.as_deref(), "the host that the client named");
                             Reply::Authenticated { principal }
                         }
                         Err(_) => {
@@ -323,10 +322,6 @@ impl Connection {
                         }
                     };
                     state.session.handle_reply(now, ticket, reply);
-                    // STOMP 1.2 "CONNECT": host is required from 1.1 on; many clients omit it.
-                    if host.is_none() && state.session.version().is_some_and(|version| version != Version::V1_0) {
-                        debug!(connection = self.id, "CONNECT names no host");
-                    }
                 }
                 Action::Publish { ticket, publication } => {
                     self.carry_out(state, now, ticket, Work::of_frame(TransactionAction::Publish(publication)));

@@ -18,8 +18,8 @@ use crate::broker::Broker;
 use crate::broker::router::{ConnectionKey, Route, Router, Routes};
 use crate::broker::selector::Selector;
 use crate::message::{Credentials, Destination, Image, Message, SubscriptionId};
+use crate::session::{Session, Trouble};
 use crate::stomp;
-use crate::stomp::session::{Session, SessionError};
 
 /// A shard's connections and subscriptions; nothing of it is touched by another thread.
 pub struct Fanout {
@@ -72,12 +72,16 @@ impl Fanout {
         let id = number * crate::broker::interest::Shards::MAX as u64 + self.shard as u64;
         info!(connection = id, peer, transport = io.transport(), "accepted");
         let name = session_name();
-        let session = Session::new(Arc::clone(&self.settings), io.framing(), name, offered, clock::now());
+        let session = stomp::Session::new(Arc::clone(&self.settings), io.framing(), name, offered, clock::now());
+        self.drive(io, id, session);
+    }
+
+    fn drive(self: &Rc<Self>, io: Box<dyn MessageIo>, id: u64, session: impl Session + 'static) {
         let key = self.vacancy();
-        let connection = Rc::new(Connection::new(id, key, Rc::clone(self), io, session));
+        let connection: Rc<Connection> = Rc::new(Connection::new(id, key, Rc::clone(self), io, session));
         self.connections.borrow_mut()[key.place as usize].connection = Some(Rc::clone(&connection));
         if self.is_draining.get() {
-            connection.end(SessionError::ShuttingDown);
+            connection.end(Trouble::ShuttingDown);
         }
         self.tasks.spawn_local(connection.run());
     }
@@ -115,7 +119,7 @@ impl Fanout {
         let all: Vec<_> = self.connections.borrow().iter().filter_map(|place| place.connection.clone()).collect();
         for connection in all {
             isolate(&connection, |connection| {
-                connection.end(SessionError::ShuttingDown);
+                connection.end(Trouble::ShuttingDown);
                 false
             });
         }

@@ -24,9 +24,9 @@ use super::{Refusals, Settings};
 use crate::message::{Credentials, Delivery, Destination, Framing, Image, Principal, SubscriptionId};
 
 mod acks;
-mod action;
 mod connect;
 mod credentials;
+mod driven;
 mod error;
 mod frames;
 mod outbox;
@@ -34,8 +34,10 @@ mod requests;
 mod subscriptions;
 mod transactions;
 
-pub use action::{AckMode, Action, CloseReason, Refusal, Reply, Settlement, Subscription, Ticket, TransactionAction};
-pub use error::SessionError;
+pub use self::error::SessionError;
+pub use crate::session::{
+    AckMode, Action, CloseReason, Refusal, Reply, Settlement, Subscription, Ticket, TransactionAction,
+};
 
 /// The server's side of one connection.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use tracing::{debug, info};
 use super::{Connection, Queueing, State};
 use crate::broker::mailbox::Entry;
 use crate::net::io::Close;
-use crate::stomp::session::CloseReason;
+use crate::session::CloseReason;
 
 pub(super) struct Ending {
     pub(super) close: Close,

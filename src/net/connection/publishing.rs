@@ -13,7 +13,7 @@ use crate::broker::pattern::Pattern;
 use crate::broker::queue::{Outcome, Request};
 use crate::broker::{BrokerError, address};
 use crate::message::{Destination, DestinationKind, Message, MessageId, Publication, SubscriptionId};
-use crate::stomp::session::{Reply, Settlement, Ticket, TransactionAction};
+use crate::session::{Reply, Settlement, Ticket, TransactionAction};
 
 /// What is carried out whole or not at all.
 pub(super) struct Work {

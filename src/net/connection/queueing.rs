@@ -9,7 +9,7 @@ use crate::broker::queue::{Asker, Consumer, Outcome, Request};
 use crate::message::{Delivery, Image, MessageId, SubscriptionId};
 use crate::net::clock;
 use crate::net::fanout::session_name;
-use crate::stomp::session::{Reply, Ticket};
+use crate::session::{Reply, Ticket};
 
 /// What only those sessions have that use queues.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use crate::broker::router::Route;
 use crate::broker::selector::Selector;
 use crate::broker::{BrokerError, address};
 use crate::message::{Delivery, Destination, DestinationKind, Message, Overflow, Principal, SubscriptionId};
-use crate::stomp::session::{AckMode, Reply, Subscription, Ticket};
+use crate::session::{AckMode, Reply, ReplyTo, Subscription, Ticket};
 
 impl Connection {
     pub(super) fn subscribe(&self, state: &mut State, now: Instant, ticket: Ticket, subscription: Subscription) {
@@ -126,18 +126,15 @@ impl Connection {
         let State { session, queueing, .. } = state;
         let key = || queueing.get_or_insert_default().key();
         let address = address::subscribed(queue, session.principal(), key).ok()?;
-        match session.handle_reply_to(queue) {
-            Ok(None) => {}
-            Ok(Some(subscription)) => {
+        match session.handle_reply_to(now, queue) {
+            ReplyTo::Known => {}
+            ReplyTo::Opened(subscription) => {
                 let overflow = Overflow::Close;
                 let route = Route { connection: self.key, subscription, overflow, seen: None };
                 self.fanout.subscribe(&address, None, route);
                 state.subscriptions.push((subscription, address.clone()));
             }
-            Err(error) => {
-                session.handle_error(now, error);
-                return None;
-            }
+            ReplyTo::Ended => return None,
         }
         Some(address)
     }

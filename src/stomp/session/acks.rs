@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::action::{AckMode, Settlement};
 use super::error::SessionError;
 use crate::message::{MessageId, SubscriptionId};
+use crate::session::{AckMode, Settlement};
 
 /// The waiting messages, in the order of their delivery, which is that of their ack numbers.
 #[derive(Debug, Default)]

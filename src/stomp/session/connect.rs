@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::action::{Action, Reply};
 use super::credentials::credentials;
 use super::error::SessionError;
 use super::{Opening, Phase, Session};
+use crate::session::{Action, Reply};
 use crate::stomp::decode_error::clipped;
 use crate::stomp::encode::Writer;
 use crate::stomp::frame::{Command, Frame};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::action::{CloseReason, Refusal};
 use crate::message::DestinationError;
+use crate::session::{CloseReason, Refusal};
 use crate::stomp::decode_error::DecodeError;
 use crate::stomp::frame::Command;
 use crate::stomp::version::SUPPORTED_VERSIONS;

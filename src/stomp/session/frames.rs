@@ -3,12 +3,12 @@
 use std::mem;
 
 use super::acks::Unacked;
-use super::action::{AckMode, Action, Subscription};
 use super::credentials::{credentials, is_credential};
 use super::error::SessionError;
 use super::transactions::Buffered;
 use super::{Phase, REFUSED, Session, take_header};
 use crate::message::{Destination, DestinationKind, MessageId, Overflow, Publication, SubscriptionId};
+use crate::session::{AckMode, Action, Subscription};
 use crate::stomp::decode_error::clipped;
 use crate::stomp::frame::{Command, Frame};
 use crate::stomp::version::Version;

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::action::Action;
 use crate::message::Image;
+use crate::session::Action;
 
 /// Actions in their order. The first has a place of its own, so that one delivery to an idle
 /// session takes no memory; an empty queue holds none.

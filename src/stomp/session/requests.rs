@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 
-use super::action::{Reply, Ticket};
 use crate::message::SubscriptionId;
+use crate::session::{Reply, Ticket};
 use crate::stomp::frame::Command;
 
 /// The open requests, the oldest first; tickets rise by one from entry to entry.

@@ -1,8 +1,8 @@
 //! The subscriptions of one session, by number and by the client's name.
 
-use super::action::AckMode;
 use super::error::SessionError;
 use crate::message::{Destination, SubscriptionId};
+use crate::session::AckMode;
 
 /// The open subscriptions, in the order of their numbers.
 #[derive(Debug, Default)]

@@ -1,9 +1,9 @@
 //! Open transactions: what their frames ask waits here for COMMIT.
 
 use super::acks::Unacked;
-use super::action::TransactionAction;
 use super::error::SessionError;
 use crate::message::{Publication, SubscriptionId};
+use crate::session::TransactionAction;
 use crate::stomp::Limits;
 use crate::stomp::frame::Command;
 

@@ -1,10 +1,97 @@
-//! What a session asks of its driver, and what the driver answers.
+//! What every protocol's session is to its driver: what it is told, what it asks, and what the
+//! driver answers.
 
 use std::fmt;
+use std::time::Instant;
+
+use bytes::Bytes;
 
 use crate::message::{
-    Credentials, Destination, Header, Image, MessageId, Overflow, Principal, Publication, SubscriptionId,
+    Credentials, Delivery, Destination, Header, Image, MessageId, Overflow, Principal, Publication, SubscriptionId,
 };
+
+/// The server's side of one connection, without socket, clock, task or random source.
+///
+/// The driver hands in octets, deliveries, replies and the time, carries out what
+/// [`Session::poll_action`] gives until it gives nothing, and comes back at
+/// [`Session::poll_timeout`] at the latest. Actions come in one order; octets that a call makes
+/// stand behind those made before it.
+pub trait Session {
+    /// Takes octets: one message of the transport, or any cut of a stream.
+    fn handle_bytes(&mut self, now: Instant, octets: Bytes);
+
+    /// The octets of a message for one of the session's subscriptions, wrapped already; `None`
+    /// for one that ended, or where nothing is to be sent. The driver writes them ahead of
+    /// actions that it cannot carry out yet.
+    fn delivery_image(&mut self, now: Instant, delivery: Delivery) -> Option<Image>;
+
+    /// Takes the answer to a ticket; one that is not open is ignored.
+    fn handle_reply(&mut self, now: Instant, ticket: Ticket, reply: Reply);
+
+    /// Does what is due: to be called at [`Session::poll_timeout`], or at any other time.
+    fn handle_timeout(&mut self, now: Instant);
+
+    /// Notes that the driver put octets on the socket.
+    fn handle_transmitted(&mut self, now: Instant);
+
+    /// Ends the session for what the driver knows.
+    fn handle_trouble(&mut self, now: Instant, trouble: Trouble);
+
+    /// Opens a subscription to a temporary queue that a publication named in `reply-to`.
+    fn handle_reply_to(&mut self, now: Instant, queue: &Destination) -> ReplyTo;
+
+    /// What to do next.
+    fn poll_action(&mut self) -> Option<Action>;
+
+    /// The octets to transmit next, unless something else is to be done before.
+    fn poll_transmit(&mut self) -> Option<Image>;
+
+    /// Whether [`Session::poll_action`] has something to give.
+    fn has_action(&self) -> bool;
+
+    /// When [`Session::handle_timeout`] has something to do at the latest.
+    fn poll_timeout(&self) -> Option<Instant>;
+
+    /// Whether the driver should read.
+    fn wants_read(&self) -> bool;
+
+    /// Who the client is.
+    fn principal(&self) -> &Principal;
+
+    /// Whether [`Action::Close`] was given or waits to be.
+    fn is_closed(&self) -> bool;
+
+    /// What kind of trouble the session ended with, in fixed words: nothing that the peer wrote.
+    fn trouble(&self) -> Option<&'static str>;
+
+    /// Messages not sent because they are not text and the transport carries only that.
+    fn unsendable(&self) -> u64;
+}
+
+/// Why the driver ends a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The peer reads more slowly than messages come.
+    SlowConsumer {
+        /// Messages that waited.
+        messages: usize,
+        /// Their octets.
+        bytes: usize,
+    },
+    /// The server goes down.
+    ShuttingDown,
+}
+
+/// What became of a `reply-to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplyTo {
+    /// The session has subscribed to it already.
+    Known,
+    /// The session opened this subscription to it.
+    Opened(SubscriptionId),
+    /// The session ended for it.
+    Ended,
+}
 
 /// Names an action that awaits a [`Reply`]; never used twice in a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
