@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
-use stompbox::net::http::{PeerAddress, Settings as HttpSettings, serve};
+use stompbox::net::accept;
+use stompbox::net::http::{PeerAddress, RequestBody, Settings as HttpSettings, serve};
 use stompbox::net::io::MessageIo;
 use stompbox::net::websocket;
 use stompbox::sockjs::service::{Body, Client, Connections, Service, Socket};
@@ -41,7 +41,12 @@ async fn run(port: u16) -> io::Result<()> {
         Mount::new("/amplify", settings(), Kind::Amplify),
         Mount::new("/broadcast", settings(), Kind::Broadcast(everyone)),
     ]);
-    let http = HttpSettings { header_timeout: Duration::from_secs(10) };
+    let http = HttpSettings {
+        sockets: accept::Settings::default(),
+        header_timeout: Duration::from_secs(10),
+        head_bytes: 64 * 1024,
+        body_timeout: Duration::from_secs(30),
+    };
     serve(listener, http, CancellationToken::new(), move |request| answer(Rc::clone(&mounts), request)).await;
     Ok(())
 }
@@ -63,7 +68,7 @@ impl Mount {
     }
 }
 
-async fn answer(mounts: Rc<[Mount]>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer(mounts: Rc<[Mount]>, request: Request<RequestBody>) -> Result<Response<Body>, Infallible> {
     let peer = request.extensions().get::<PeerAddress>().map_or_else(String::new, |peer| peer.0.to_string());
     let path = request.uri().path();
     let below =

@@ -220,7 +220,7 @@ fn start_shards(
             max_body_bytes: config.server.http_body_bytes,
             origins: config.sockjs.service.origins.clone(),
         };
-        let http = HttpSettings { header_timeout: config.server.http_header_timeout };
+        let http = config.server.http;
         let listeners = (listener, tcp_listeners.next().map(|listener| (listener, config.tcp.identity.clone())));
         let (broker, stomp, stop) = (broker.clone(), Arc::clone(&stomp), stop.clone());
         shards.push(Shard::spawn(index, move || async move {
@@ -251,7 +251,7 @@ async fn run_shard(
             let listener = shard::into_tokio(listener)?;
             let fanout = Rc::clone(&fanout);
             let connect = move |io, peer: SocketAddr| fanout.connect(io, &peer.to_string(), None);
-            Some(tokio::task::spawn_local(tcp::serve(listener, identity, stop.gently.clone(), connect)))
+            Some(tokio::task::spawn_local(tcp::serve(listener, http.sockets, identity, stop.gently.clone(), connect)))
         }
     };
     let drained = async {

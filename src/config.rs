@@ -24,6 +24,7 @@ pub use self::raw::{Secret, Token, User};
 pub use self::sources::Sources;
 use crate::broker::queue;
 use crate::message::Destination;
+use crate::net::http;
 use crate::net::tls::Identity;
 use crate::{feeds, sockjs, stomp};
 
@@ -83,7 +84,7 @@ impl Config {
 }
 
 /// The listener, its threads and HTTP.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Server {
     /// Where to listen; port 0 takes any that is free. Loopback unless somebody must log in
     /// or `server.allow_open` is set.
@@ -94,8 +95,8 @@ pub struct Server {
     pub drain_timeout: Duration,
     /// Octets of a request's body, SockJS apart.
     pub http_body_bytes: usize,
-    /// How long a request's head may take to come.
-    pub http_header_timeout: Duration,
+    /// What the HTTP listener itself needs to know, and, in it, what every socket is given.
+    pub http: http::Settings,
 }
 
 /// The listener for STOMP over TCP.

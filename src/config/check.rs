@@ -15,6 +15,7 @@ use super::{Auth, Config, ConfigError, Log, LogFormat, MailboxLimits, Metrics, S
 use crate::broker::queue;
 use crate::message::Destination;
 use crate::net::tls::{Identity, IdentityError};
+use crate::net::{accept, http};
 use crate::sockjs::{Transport, Transports};
 use crate::{feeds, sockjs, stomp};
 
@@ -47,7 +48,12 @@ fn server(merged: &Merged) -> Result<Server, ConfigError> {
         shards: NonZeroUsize::new(server.shards).or_else(|| NonZeroUsize::new(cores())).unwrap_or(NonZeroUsize::MIN),
         drain_timeout: server.drain_timeout.0,
         http_body_bytes: server.http_body_bytes.0,
-        http_header_timeout: server.http_header_timeout.0,
+        http: http::Settings {
+            sockets: accept::Settings { dead_peer_timeout: server.dead_peer_timeout.0 },
+            header_timeout: server.http_header_timeout.0,
+            head_bytes: server.http_head_bytes.0,
+            body_timeout: server.http_body_timeout.0,
+        },
     })
 }
 

@@ -34,7 +34,10 @@ pub(super) struct Server {
     pub(super) shards: usize,
     pub(super) drain_timeout: Time,
     pub(super) http_body_bytes: Size,
+    pub(super) http_head_bytes: Size,
     pub(super) http_header_timeout: Time,
+    pub(super) http_body_timeout: Time,
+    pub(super) dead_peer_timeout: Time,
     pub(super) allow_open: bool,
 }
 
@@ -45,7 +48,10 @@ impl Default for Server {
             shards: 0,
             drain_timeout: seconds(10),
             http_body_bytes: mib(1),
+            http_head_bytes: kib(64),
             http_header_timeout: seconds(10),
+            http_body_timeout: seconds(30),
+            dead_peer_timeout: seconds(60),
             allow_open: false,
         }
     }

@@ -21,6 +21,7 @@ use crate::broker::Broker;
 use crate::feeds::events::{Events, Health, PageRequest, Rejected, Running};
 use crate::feeds::metrics::{moment, publish};
 use crate::message::Destination;
+use crate::net::http::RequestBodyError;
 
 /// Why a request was not answered as it wished.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ pub(super) async fn on_rejection(rejection: Rejection) -> Result<Response, Infal
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("the body is too large: at most {max} octets are allowed (http_body_bytes)"),
             ),
-            Refused::Stalled => (StatusCode::REQUEST_TIMEOUT, "the body stopped coming".into()),
+            Refused::Stalled => (StatusCode::REQUEST_TIMEOUT, "the body took too long to come".into()),
             Refused::BrokenOff => (StatusCode::BAD_REQUEST, "the body broke off".into()),
             Refused::Unauthorized => (StatusCode::UNAUTHORIZED, "Access refused".into()),
         }
@@ -199,11 +200,17 @@ fn body(max: usize) -> BoxedFilter<(Bytes,)> {
         .boxed()
 }
 
-async fn collect<B: Buf, E: Error>(stream: impl Stream<Item = Result<B, E>>, max: usize) -> Result<Bytes, Refused> {
+async fn collect<B: Buf, E: Error + 'static>(
+    stream: impl Stream<Item = Result<B, E>>,
+    max: usize,
+) -> Result<Bytes, Refused> {
     let mut stream = std::pin::pin!(stream);
     let mut body = BytesMut::new();
     while let Some(piece) = timeout(BODY_WAIT, stream.next()).await.map_err(|_| Refused::Stalled)? {
-        let mut piece = piece.map_err(|_| Refused::BrokenOff)?;
+        let mut piece = piece.map_err(|error| match RequestBodyError::is_too_slow(&error) {
+            true => Refused::Stalled,
+            false => Refused::BrokenOff,
+        })?;
         if body.len() + piece.remaining() > max {
             return Err(Refused::TooLarge { max });
         }

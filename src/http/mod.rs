@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tower_service::Service as _;
 use warp::Filter as _;
 
@@ -24,7 +23,7 @@ pub use self::body::Body;
 use crate::broker::Broker;
 use crate::feeds::events::Events;
 use crate::message::Destination;
-use crate::net::http::PeerAddress;
+use crate::net::http::{PeerAddress, RequestBody};
 use crate::sockjs::service::Service;
 
 /// What the HTTP side needs.
@@ -48,7 +47,7 @@ pub struct Site {
 #[expect(clippy::type_complexity, reason = "written out once; a name would hide that the future is boxed")]
 pub fn handler(
     site: Site,
-) -> impl Fn(Request<Incoming>) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>>>
+) -> impl Fn(Request<RequestBody>) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>>>
 + Clone
 + 'static {
     let rest = api::routes(&site).or(console::routes()).recover(api::on_rejection);

@@ -1,24 +1,34 @@
-//! The accept loop and HTTP/1.1 on each connection, with upgrades.
+//! HTTP/1.1 on each accepted connection, with upgrades.
+
+mod body;
+mod io;
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::future::Future;
-use std::io;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use hyper_util::rt::TokioTimer;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::debug;
+
+use self::body::ResponseBody;
+pub use self::body::{RequestBody, RequestBodyError};
+use self::io::{Activity, Busy, HttpIo};
+use super::accept::{self, Acceptor};
+use super::stream::Stream;
 
 /// The address that a request came from; an extension of every request.
 #[derive(Debug, Clone, Copy)]
@@ -27,102 +37,121 @@ pub struct PeerAddress(pub SocketAddr);
 /// What an HTTP listener needs to know from the settings.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// How long a request's head may take to come.
+    /// What every accepted socket is given.
+    pub sockets: accept::Settings,
+    /// How long a request's head may take to come, and how long a connection may wait for one.
     pub header_timeout: Duration,
+    /// Octets of a request's head; at least 8 KiB.
+    pub head_bytes: usize,
+    /// How long a request's body may take to come.
+    pub body_timeout: Duration,
 }
 
 /// Accepts connections and serves HTTP on each until `shutdown`; resolves when the requests
-/// that were under way then are answered.
+/// that were under way then are answered. A request whose head is not complete is not.
 ///
 /// `handle` is called for each request, on the calling shard.
 pub async fn serve<H, F, B>(listener: TcpListener, settings: Settings, shutdown: CancellationToken, handle: H)
 where
-    H: Fn(Request<Incoming>) -> F + Clone + 'static,
+    H: Fn(Request<RequestBody>) -> F + Clone + 'static,
     F: Future<Output = Result<Response<B>, Infallible>> + 'static,
-    B: Body + 'static,
+    B: Body<Data: From<Bytes>> + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let tasks = TaskTracker::new();
-    while let Some((stream, peer)) = accept(&listener, &shutdown).await {
+    let acceptor = Acceptor::new(listener, settings.sockets);
+    while let Some((socket, peer)) = acceptor.accept(&shutdown).await {
         let handle = handle.clone();
         let shutdown = shutdown.clone();
         tasks.spawn_local(async move {
-            if let Err(error) = serve_connection(stream, peer, settings, shutdown, handle).await {
+            let served = match Stream::new(socket, None) {
+                Ok(stream) => serve_connection(stream, peer, settings, shutdown, handle).await,
+                Err(error) => return debug!(%peer, %error, "no TLS"),
+            };
+            if let Err(error) = served {
                 debug!(%peer, %error, "http connection ended");
             }
         });
     }
-    drop(listener);
+    drop(acceptor);
     tasks.close();
     tasks.wait().await;
 }
 
-/// The next connection; `None` after `shutdown`.
-pub(super) async fn accept(listener: &TcpListener, shutdown: &CancellationToken) -> Option<(TcpStream, SocketAddr)> {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shutdown.cancelled() => return None,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                if let Err(error) = stream.set_nodelay(true) {
-                    debug!(%peer, %error, "no TCP_NODELAY");
-                }
-                return Some((stream, peer));
-            }
-            // One client's trouble, which must not hold up the others.
-            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
-                debug!(%error, "a connection broke before it was accepted");
-            }
-            Err(error) => {
-                // Out of descriptors, most likely: the next try would fail at once, for ever.
-                warn!(%error, "cannot accept");
-                tokio::time::sleep(ACCEPT_BACK_OFF).await;
-            }
-        }
-    }
-}
-
 async fn serve_connection<H, F, B>(
-    stream: TcpStream,
+    stream: Stream,
     peer: SocketAddr,
     settings: Settings,
     shutdown: CancellationToken,
     handle: H,
 ) -> Result<(), hyper::Error>
 where
-    H: Fn(Request<Incoming>) -> F,
+    H: Fn(Request<RequestBody>) -> F,
     F: Future<Output = Result<Response<B>, Infallible>> + 'static,
-    B: Body + 'static,
+    B: Body<Data: From<Bytes>> + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(PeerAddress(peer));
-        handle(request)
+    let activity = Arc::new(Activity::default());
+    let noted = Arc::clone(&activity);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let busy = noted.begin();
+        let answer = if noted.lacks_tls() {
+            None
+        } else {
+            let mut request = request.map(|body| RequestBody::new(body, settings.body_timeout));
+            request.extensions_mut().insert(PeerAddress(peer));
+            Some(handle(request))
+        };
+        async move {
+            Ok::<_, Infallible>(match answer {
+                Some(answer) => answer.await?.map(|body| ResponseBody::new(body, busy)),
+                None => tls_required(busy),
+            })
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(settings.header_timeout)
-        .serve_connection(TokioIo::new(stream), service)
+        .max_buf_size(settings.head_bytes.max(LEAST_HEAD_BYTES))
+        .serve_connection(HttpIo::new(stream, Arc::clone(&activity)), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     tokio::select! {
         result = connection.as_mut() => return result,
         () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
     }
-    connection.await
+    // hyper waits for the rest of a head that was begun, which need not come.
+    poll_fn(|cx| {
+        let polled = connection.as_mut().poll(cx);
+        if polled.is_pending() && activity.is_idle() { Poll::Ready(Ok(())) } else { polled }
+    })
+    .await
+}
+
+fn tls_required<B>(busy: Busy) -> Response<ResponseBody<B>> {
+    let mut response = Response::new(ResponseBody::own(TLS_REQUIRED, busy));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// Takes the stream of an upgraded connection, and what was read beyond the request.
 ///
 /// # Errors
 /// The connection broke before the answer was written.
-pub async fn upgraded(on_upgrade: OnUpgrade) -> io::Result<(TcpStream, Bytes)> {
-    let upgraded = on_upgrade.await.map_err(io::Error::other)?;
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| io::Error::other("not a TCP connection"))?;
+pub async fn upgraded(on_upgrade: OnUpgrade) -> std::io::Result<(Stream, Bytes)> {
+    let upgraded = on_upgrade.await.map_err(std::io::Error::other)?;
+    let parts = upgraded.downcast::<HttpIo>().map_err(|_| std::io::Error::other("another server's connection"))?;
+    let (stream, ahead) = parts.io.into_parts();
     // A copy: the buffer itself has 8 KB and would live as long as the connection.
-    Ok((parts.io.into_inner(), Bytes::copy_from_slice(&parts.read_buf)))
+    let mut read_ahead = BytesMut::with_capacity(parts.read_buf.len() + ahead.len());
+    read_ahead.extend_from_slice(&parts.read_buf);
+    read_ahead.extend_from_slice(&ahead);
+    Ok((stream, read_ahead.freeze()))
 }
 
-const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
+const TLS_REQUIRED: &str = "This port speaks HTTPS: write https:// or wss:// in front of the address.\n";
+
+/// hyper takes no less.
+const LEAST_HEAD_BYTES: usize = 8192;

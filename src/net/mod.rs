@@ -3,6 +3,7 @@
 //! What lives here: everything that knows tokio and a socket but no HTTP route. What does
 //! not: what a frame means (`stomp`), who gets a message (`broker`), the REST API (`http`).
 
+pub mod accept;
 pub mod clock;
 pub mod connection;
 pub mod fanout;
@@ -10,7 +11,7 @@ pub mod http;
 pub mod io;
 mod queueing;
 pub mod shard;
-mod stream;
+pub mod stream;
 pub mod tcp;
 mod timer;
 pub mod tls;

@@ -1,5 +1,5 @@
-//! What the transports over a TCP stream share: one read buffer a shard, vectored writes, and
-//! [`Stream`], for those that may be spoken over TLS.
+//! What the transports over a TCP stream share: [`Stream`], with TLS or without, one read buffer
+//! a shard, and vectored writes.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -15,9 +15,12 @@ use super::io::Written;
 use super::tls::{Identity, TlsStream};
 use crate::message::Image;
 
-/// A socket, with TLS or without.
+/// An accepted socket, with TLS or without.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub struct Stream(Kind);
+
+#[derive(Debug)]
+enum Kind {
     Plain(TcpStream),
     Tls(Box<TlsStream>),
 }
@@ -28,54 +31,78 @@ impl Stream {
     /// # Errors
     /// As [`TlsStream::new`].
     pub(super) fn new(socket: TcpStream, identity: Option<&Identity>) -> io::Result<Self> {
-        Ok(match identity {
-            None => Self::Plain(socket),
-            Some(identity) => Self::Tls(Box::new(TlsStream::new(socket, identity)?)),
-        })
+        Ok(Self(match identity {
+            None => Kind::Plain(socket),
+            Some(identity) => Kind::Tls(Box::new(TlsStream::new(socket, identity)?)),
+        }))
     }
 
     /// Whether TLS is spoken here.
     pub(super) fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_))
+        matches!(self.0, Kind::Tls(_))
     }
 
     /// Whether TLS is spoken here, but not by the peer, as its first octets showed. It can be
     /// told so; nothing else may be done for it.
     pub(super) fn lacks_tls(&self) -> bool {
-        matches!(self, Self::Tls(stream) if stream.is_plain())
+        matches!(&self.0, Kind::Tls(stream) if stream.is_plain())
+    }
+
+    /// The socket itself, where no TLS is in between.
+    pub(super) fn plain_socket(&mut self) -> Option<&mut TcpStream> {
+        match &mut self.0 {
+            Kind::Plain(socket) => Some(socket),
+            Kind::Tls(_) => None,
+        }
     }
 
     /// As [`poll_read`]; with TLS, a violation of it is [`io::ErrorKind::InvalidData`].
     pub(super) fn poll_read<T>(&self, cx: &mut Context<'_>, take: impl FnOnce(&mut [u8]) -> T) -> Poll<io::Result<T>> {
-        match self {
-            Self::Plain(socket) => poll_read(socket, cx, take),
-            Self::Tls(stream) => stream.poll_read(cx, take),
+        match &self.0 {
+            Kind::Plain(socket) => poll_read(socket, cx, take),
+            Kind::Tls(stream) => stream.poll_read(cx, take),
         }
     }
 
     /// As [`try_write`]; with TLS, an empty queue may leave it blocked.
     pub(super) fn try_write(&self, queue: &mut VecDeque<Image>) -> io::Result<Written> {
-        match self {
-            Self::Plain(socket) => try_write(socket, queue),
-            Self::Tls(stream) => stream.try_write(queue),
+        match &self.0 {
+            Kind::Plain(socket) => try_write(socket, queue),
+            Kind::Tls(stream) => stream.try_write(queue),
+        }
+    }
+
+    /// Writes of `slices` what the socket takes now.
+    pub(super) fn poll_write_slices(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match &self.0 {
+            Kind::Plain(socket) => poll_write_slices(socket, cx, slices),
+            Kind::Tls(stream) => stream.poll_write_slices(cx, slices),
+        }
+    }
+
+    /// Ready when nothing that was taken waits for the socket.
+    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.0 {
+            Kind::Plain(_) => Poll::Ready(Ok(())),
+            Kind::Tls(stream) => stream.poll_flush(cx),
         }
     }
 
     pub(super) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Plain(socket) => socket.poll_write_ready(cx),
-            Self::Tls(stream) => stream.poll_write_ready(cx),
+        match &self.0 {
+            Kind::Plain(socket) => socket.poll_write_ready(cx),
+            Kind::Tls(stream) => stream.poll_write_ready(cx),
         }
     }
 
     /// Says that nothing more comes, behind all that was taken already.
     pub(super) fn close_our_side(&self) {
-        match self {
-            Self::Plain(socket) => {
+        match &self.0 {
+            Kind::Plain(socket) => {
                 // Nothing is left to be done if the peer is gone, too.
                 let _ = SockRef::from(socket).shutdown(Shutdown::Write);
             }
-            Self::Tls(stream) => stream.close_our_side(),
+            Kind::Tls(stream) => stream.close_our_side(),
         }
     }
 }
@@ -97,6 +124,21 @@ pub(super) fn poll_read<T>(
             }
         }
     })
+}
+
+/// Writes of `slices` what the socket takes now.
+pub(super) fn poll_write_slices(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    slices: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_write_ready(cx))?;
+        match stream.try_write_vectored(slices) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            written => return Poll::Ready(written),
+        }
+    }
 }
 
 /// Writes from the front of `queue` with as few calls as it takes.

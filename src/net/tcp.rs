@@ -9,32 +9,29 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::warn;
 
+use super::accept::{self, Acceptor};
+use super::clock;
 use super::io::{Close, Ended, Incoming, MessageIo, Written};
 use super::stream::Stream;
 use super::tls::Identity;
-use super::{clock, http};
 use crate::message::{Framing, Image, Plain};
 
 /// Accepts connections and hands each to `connect`, on the calling shard, until `shutdown`.
 /// With an identity, TLS is spoken and nothing else.
 pub async fn serve(
     listener: TcpListener,
+    sockets: accept::Settings,
     identity: Option<Identity>,
     shutdown: CancellationToken,
     connect: impl Fn(Box<dyn MessageIo>, SocketAddr),
 ) {
     let strangers = Rc::new(Strangers::default());
-    while let Some((stream, peer)) = http::accept(&listener, &shutdown).await {
-        // So that a client whose heart-beats are off does not leave a dead socket.
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4).with_retries(4);
-        if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&keepalive) {
-            debug!(%peer, %error, "no SO_KEEPALIVE");
-        }
+    let acceptor = Acceptor::new(listener, sockets);
+    while let Some((stream, peer)) = acceptor.accept(&shutdown).await {
         match Stream::new(stream, identity.as_ref()) {
             Ok(stream) => connect(Box::new(Tcp::new(stream, peer, Rc::clone(&strangers))), peer),
             Err(error) => warn!(%peer, %error, "no TLS"),
@@ -262,8 +259,6 @@ const METHODS: [&str; 10] =
 
 /// RFC 8446 section 5.1: content type handshake, legacy version 3.x
 const CLIENT_HELLO: &[u8] = b"\x16\x03";
-
-const KEEPALIVE: Duration = Duration::from_secs(60);
 
 const QUIET: Duration = Duration::from_secs(10);
 

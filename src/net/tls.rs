@@ -111,6 +111,19 @@ impl TlsStream {
         }
     }
 
+    /// As [`stream::poll_write_slices`]; what was taken may wait as records.
+    pub(super) fn poll_write_slices(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self.phase.get() {
+            Phase::Plain => return stream::poll_write_slices(&self.socket, cx, slices),
+            Phase::Failed => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            Phase::Opening | Phase::Tls => {}
+        }
+        ready!(self.poll_flush(cx))?;
+        let taken = self.tls.borrow_mut().writer().write_vectored(slices)?;
+        self.flush()?;
+        Poll::Ready(Ok(taken))
+    }
+
     /// Ready when all records are written and more would be taken.
     pub(super) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.is_plain() {
@@ -174,7 +187,8 @@ impl TlsStream {
         Ok(())
     }
 
-    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Ready when no record waits for the socket.
+    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.flush()? {
             ready!(self.socket.poll_write_ready(cx))?;
         }

@@ -14,14 +14,13 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use self::reader::{Event, Reader};
 use super::clock;
 use super::io::{Close, Ended, Incoming, MessageIo, Written};
-use super::stream;
+use super::stream::Stream;
 use crate::message::{Framing, Image};
 
 /// What a WebSocket needs to know from the settings.
@@ -37,7 +36,7 @@ pub struct Settings {
 /// A WebSocket after its handshake. Messages are handed up and down as they are.
 #[derive(Debug)]
 pub struct WebSocket {
-    stream: TcpStream,
+    stream: Stream,
     reader: RefCell<Reader>,
     events: RefCell<VecDeque<Event>>,
     ping: Duration,
@@ -52,7 +51,7 @@ pub struct WebSocket {
 
 impl WebSocket {
     /// Takes a stream after the handshake, with what was read beyond it.
-    pub fn new(stream: TcpStream, read_ahead: &[u8], settings: &Settings) -> Self {
+    pub fn new(stream: Stream, read_ahead: &[u8], settings: &Settings) -> Self {
         let socket = Self {
             stream,
             reader: RefCell::new(Reader::new(settings.max_message_bytes)),
@@ -102,7 +101,7 @@ impl WebSocket {
 
     /// Octets written from the front of `queue`, all in one call where they fit.
     pub fn try_write(&self, queue: &mut VecDeque<Image>) -> io::Result<Written> {
-        stream::try_write(&self.stream, queue)
+        self.stream.try_write(queue)
     }
 
     /// Ready when the socket takes octets again.
@@ -137,7 +136,7 @@ impl WebSocket {
     }
 
     fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let read = ready!(stream::poll_read(&self.stream, cx, |octets| {
+        let read = ready!(self.stream.poll_read(cx, |octets| {
             if octets.is_empty() {
                 return self.on_lost(io::ErrorKind::UnexpectedEof);
             }

@@ -86,6 +86,7 @@ use super::framing::ReceiverKind;
 use super::payload;
 use super::route::{ReceiveTransport, Route, SendTransport};
 use super::{Settings, Transport};
+use crate::net::http::RequestBodyError;
 use crate::net::io::MessageIo;
 use crate::net::websocket::{self, handshake};
 
@@ -356,7 +357,7 @@ enum BodyError {
     TooLong { max: usize },
     #[error("The payload broke off.")]
     Broken,
-    #[error("The payload stopped coming.")]
+    #[error("The payload took too long to come.")]
     Stalled,
 }
 
@@ -370,14 +371,22 @@ impl BodyError {
     }
 }
 
-async fn collect<B: http_body::Body>(body: B, max: usize) -> Result<Bytes, BodyError> {
+async fn collect<B>(body: B, max: usize) -> Result<Bytes, BodyError>
+where
+    B: http_body::Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     if body.size_hint().lower() > max as u64 {
         return Err(BodyError::TooLong { max });
     }
     let mut body = std::pin::pin!(body);
     let mut collected = BytesMut::new();
     while let Some(frame) = timeout(BODY_WAIT, body.frame()).await.map_err(|_| BodyError::Stalled)? {
-        let Ok(mut data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+        let frame = frame.map_err(|error| match RequestBodyError::is_too_slow(&*error.into()) {
+            true => BodyError::Stalled,
+            false => BodyError::Broken,
+        })?;
+        let Ok(mut data) = frame.into_data() else { continue };
         use bytes::Buf as _;
         if collected.len() + data.remaining() > max {
             return Err(BodyError::TooLong { max });

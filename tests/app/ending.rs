@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -60,6 +61,26 @@ async fn open_poll(address: SocketAddr) -> Http {
         }
     }
     unreachable!("the numbers do not end")
+}
+
+#[tokio::test]
+async fn a_request_whose_head_is_not_complete_does_not_hold_the_server_up() {
+    let mut server = Server::start(1, "metrics.enabled = false\nserver.drain_timeout = \"1m\"");
+    let mut begun = Vec::new();
+    for head in ["G", "GET /ws/info HTTP/1.1\r\nHost: a\r\n", "POST /ws/0/a/xhr HTTP/1.1\r\n"] {
+        let mut client = Http::open(server.address).await;
+        assert_eq!(client.post("/ws/0/unknown/xhr_send", "[]").await.0, 404);
+        client.write(head).await;
+        begun.push(client);
+    }
+    let mut first = TcpStream::connect(server.address).await.unwrap();
+    first.write_all(b"GET /").await.unwrap();
+    // Their octets are there before the signal to stop is.
+    Stomp::connect(server.address).await.settled().await;
+    server.ask_to_stop();
+    let took = server.stopped().await;
+    assert!(took < Duration::from_secs(5), "it took {took:?}");
+    drop((begun, first));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@
 mod common;
 
 mod ending;
+mod http;
 mod messages;
 mod peers;
 mod pressure;

@@ -220,6 +220,17 @@ impl Http {
         self.0.get_mut().write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     }
 
+    pub(crate) async fn write(&mut self, octets: &str) {
+        self.0.get_mut().write_all(octets.as_bytes()).await.unwrap();
+    }
+
+    /// Waits until the server closes; answers what it said before that.
+    pub(crate) async fn closed(&mut self) -> String {
+        let mut said = String::new();
+        timeout(PATIENCE, self.0.read_to_string(&mut said)).await.expect("the server closes").unwrap();
+        said
+    }
+
     pub(crate) async fn answer(&mut self) -> (u16, String) {
         let (status, headers) = self.head().await;
         let mut body = String::new();
