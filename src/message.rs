@@ -371,7 +371,7 @@ impl Framing for Plain {
 }
 
 /// How many framings there can be.
-pub const FRAMINGS: usize = 6;
+pub const FRAMINGS: usize = 7;
 
 /// How many dialects of the wire format there can be (the versions' escaping rules).
 pub const DIALECTS: usize = 3;
@@ -383,9 +383,12 @@ pub const DIALECTS: usize = 3;
 /// head of their own in front of the shared tail. Reading takes no lock.
 #[derive(Default)]
 pub struct ImageCache {
-    tails: OnceLock<Box<[[OnceLock<Bytes>; DIALECTS]; FRAMINGS]>>,
+    tails: OnceLock<Box<[OnceLock<Tails>; FRAMINGS]>>,
     whole: [OnceLock<Box<CachedImage>>; WHOLE_IMAGES],
 }
+
+/// A framing's tails are there only once it is in use: most messages leave in one or two.
+type Tails = Box<[OnceLock<Bytes>; DIALECTS]>;
 
 struct CachedImage {
     row: usize,
@@ -398,7 +401,7 @@ impl ImageCache {
     /// The shared tail in that framing and dialect, built at the first call.
     pub fn tail(&self, row: usize, dialect: usize, build: impl FnOnce() -> Bytes) -> Bytes {
         let tails = self.tails.get_or_init(Box::default);
-        tails[row][dialect].get_or_init(build).clone()
+        tails[row].get_or_init(Box::default)[dialect].get_or_init(build).clone()
     }
 
     /// The whole image for a subscription of that name; built, and kept while there is room,

@@ -8,6 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::frame::{Frame, escape_into};
 use super::octets::Octets;
+use super::quoting::Quoting;
 use crate::message::Framing;
 
 /// What an HTTP response that receives frames is: how it wraps them and how it ends.
@@ -46,19 +47,32 @@ impl ReceiverKind {
         }
     }
 
-    /// Wraps one frame. Where the transport sends the frame's octets as they are, they are
-    /// shared, not copied.
-    pub fn wrap(&self, frame: Frame) -> Octets {
-        let pieces = frame.into_pieces();
+    /// How it wants messages quoted.
+    pub fn quoting(&self) -> Quoting {
+        match self {
+            Self::Xhr | Self::XhrStreaming => Quoting::Json,
+            Self::EventSource => Quoting::Event,
+            Self::HtmlFile(_) | Self::Jsonp(_) => Quoting::Script,
+        }
+    }
+
+    /// Wraps one frame, whose messages are `quoted` already. Where that is as the transport wants
+    /// them, their octets are shared, not copied.
+    pub fn wrap(&self, frame: Frame, quoted: Quoting) -> Octets {
+        let wanted = self.quoting();
+        let is_quoted = matches!(frame, Frame::Messages(_));
+        let mut pieces = frame.into_pieces();
+        if !is_quoted {
+            pieces = pieces.into_iter().map(|piece| wanted.quote(piece)).collect();
+        } else if quoted != wanted {
+            pieces = pieces.into_iter().map(|piece| wanted.quote(quoted.unquote(piece))).collect();
+        }
         match self {
             Self::Xhr | Self::XhrStreaming => surrounded("", pieces, "\n"),
-            Self::EventSource => {
-                let encoded = pieces.into_iter().map(percent_encoded).collect();
-                surrounded("data: ", encoded, "\r\n\r\n")
-            }
-            Self::HtmlFile(_) => surrounded("<script>\np(\"", escaped(&pieces), "\");\n</script>\r\n"),
+            Self::EventSource => surrounded("data: ", pieces, "\r\n\r\n"),
+            Self::HtmlFile(_) => surrounded("<script>\np(\"", pieces, "\");\n</script>\r\n"),
             // The comment keeps the response from being taken for a Flash film.
-            Self::Jsonp(callback) => surrounded(&format!("/**/{callback}(\""), escaped(&pieces), "\");\r\n"),
+            Self::Jsonp(callback) => surrounded(&format!("/**/{callback}(\""), pieces, "\");\r\n"),
         }
     }
 }
@@ -217,41 +231,6 @@ fn surrounded(prefix: &str, pieces: Vec<Bytes>, suffix: &'static str) -> Octets 
     }
     let prefix = Bytes::copy_from_slice(prefix.as_bytes());
     [prefix].into_iter().chain(pieces).chain([suffix]).collect()
-}
-
-// sockjs-client takes each event through decodeURI, so that a lone `%` would break it.
-fn percent_encoded(piece: Bytes) -> Bytes {
-    let is_special = |byte: &u8| b"%\r\n\0".contains(byte);
-    if !piece.iter().any(is_special) {
-        return piece;
-    }
-    let mut out = Vec::with_capacity(piece.len() + 16);
-    for &byte in &piece {
-        match byte {
-            b'%' => out.extend_from_slice(b"%25"),
-            b'\r' => out.extend_from_slice(b"%0D"),
-            b'\n' => out.extend_from_slice(b"%0A"),
-            b'\0' => out.extend_from_slice(b"%00"),
-            _ => out.push(byte),
-        }
-    }
-    out.into()
-}
-
-/// The pieces as the inside of a script's string. `<` is escaped too, or else a message could
-/// end the script element and bring one of its own.
-fn escaped(pieces: &[Bytes]) -> Vec<Bytes> {
-    let mut out = Vec::with_capacity(pieces.iter().map(Bytes::len).sum::<usize>() * 9 / 8);
-    for piece in pieces {
-        let text = String::from_utf8_lossy(piece);
-        for (n, part) in text.split('<').enumerate() {
-            if n > 0 {
-                out.extend_from_slice(b"\\u003c");
-            }
-            escape_into(&mut out, part);
-        }
-    }
-    vec![out.into()]
 }
 
 fn htmlfile_page(callback: &Callback) -> Bytes {

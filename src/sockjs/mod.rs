@@ -22,6 +22,7 @@ pub mod frame;
 pub mod framing;
 pub mod octets;
 pub mod payload;
+pub mod quoting;
 pub mod route;
 pub mod service;
 mod session;

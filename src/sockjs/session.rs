@@ -8,6 +8,7 @@ use super::Settings;
 use super::frame::{Close, Frame};
 use super::framing::ReceiverKind;
 use super::octets::Octets;
+use super::quoting::Quoting;
 use crate::message::Image;
 
 /// The state of one session without sockets, tasks, clock or randomness.
@@ -21,6 +22,7 @@ pub struct Session {
     receiver: Option<Receiver>,
     /// The receiver that was told to end and may not have taken its last octets yet.
     ending: Option<ReceiverId>,
+    quoting: Quoting,
     outbox: Vec<Image>,
     outbox_bytes: usize,
     inbox: VecDeque<String>,
@@ -121,6 +123,7 @@ impl Session {
             state: State::Opening,
             receiver: None,
             ending: None,
+            quoting: Quoting::default(),
             outbox: Vec::new(),
             outbox_bytes: 0,
             inbox: VecDeque::new(),
@@ -145,11 +148,14 @@ impl Session {
         }
         // sockjs-protocol test_simpleSession, test_close_request
         if self.receiver.is_some() {
-            let octets = kind.wrap(Frame::Close(Close::ANOTHER_CONNECTION));
+            let octets = kind.wrap(Frame::Close(Close::ANOTHER_CONNECTION), self.quoting);
             self.actions.extend([Action::Send { receiver, octets }, Action::EndReceiver { receiver }]);
             return;
         }
         self.ending = None;
+        if matches!(self.state, State::Opening) && self.outbox.is_empty() {
+            self.quoting = kind.quoting();
+        }
         self.receiver = Some(Receiver { id: receiver, kind, sent_bytes: 0, flow: Flow::Ready });
         self.deadline = self.after(self.limits.heartbeat);
         match self.state {
@@ -194,7 +200,12 @@ impl Session {
         }
     }
 
-    /// Takes a message for the client, an image of [`super::framing::SockJsQuoted`]. It waits
+    /// How messages for [`Session::send`] are to be quoted; from the first receiver on it stays.
+    pub fn quoting(&self) -> Quoting {
+        self.quoting
+    }
+
+    /// Takes a message for the client, an image of [`Session::quoting`]'s framing. It waits
     /// here while no receiver is ready; [`Session::wants_messages`] says when it need not.
     ///
     /// # Errors
@@ -358,7 +369,7 @@ impl Session {
 
     fn transmit(&mut self, frame: Frame) {
         let Some(receiver) = &mut self.receiver else { return };
-        let octets = receiver.kind.wrap(frame);
+        let octets = receiver.kind.wrap(frame, self.quoting);
         receiver.sent_bytes += octets.len();
         // sockjs-protocol test_response_limit
         let is_full = receiver.sent_bytes >= self.limits.response_bytes || !receiver.kind.streams();

@@ -34,7 +34,6 @@ fn eventsource_wraps_frames_as_events() {
 fn eventsource_percent_encodes_what_decode_uri_or_the_event_stream_would_take() {
     let kind = ReceiverKind::EventSource;
     assert_eq!(wrapped(&kind, messages(&["100%"])), "data: a[\"100%25\"]\r\n\r\n");
-    assert_eq!(percent_encoded(Bytes::from("a\r\n\0%é")), "a%0D%0A%00%25é");
 }
 
 #[test]
@@ -88,11 +87,33 @@ fn only_polling_receivers_have_no_prelude_and_end_after_a_frame() {
 #[test]
 fn a_large_message_is_shared_and_a_small_one_joined() {
     let large = Image { head: Bytes::from("\""), tail: Bytes::from(vec![b'x'; 4096]) };
-    let mut octets = ReceiverKind::XhrStreaming.wrap(Frame::Messages(vec![large.clone()]));
+    let mut octets = ReceiverKind::XhrStreaming.wrap(Frame::Messages(vec![large.clone()]), Quoting::Json);
     octets.advance(3);
     assert_eq!(octets.chunk().as_ptr(), large.tail.as_ptr());
-    let small = ReceiverKind::XhrStreaming.wrap(messages(&["x"]));
+    let small = ReceiverKind::XhrStreaming.wrap(messages(&["x"]), Quoting::Json);
     assert_eq!(small.chunk().len(), small.len());
+}
+
+#[test]
+fn a_message_is_shared_by_all_receivers_of_a_kind() {
+    for kind in [
+        ReceiverKind::Xhr,
+        ReceiverKind::XhrStreaming,
+        ReceiverKind::EventSource,
+        ReceiverKind::HtmlFile(callback("c")),
+        ReceiverKind::Jsonp(callback("c")),
+    ] {
+        let body = Bytes::from("50 % of \"<b>\" ".repeat(400));
+        let framing = kind.quoting().framing();
+        let image = Image { head: framing.head(b"m", 0, true), tail: framing.tail(&body, true) };
+        let wrapped_alone = wrapped(&kind, messages(&[&format!("m{}", std::str::from_utf8(&body).expect("text"))]));
+        let mut octets = kind.wrap(Frame::Messages(vec![image.clone()]), kind.quoting());
+        assert_eq!(octets.clone().copy_to_bytes(octets.len()), wrapped_alone, "{kind:?}");
+        while octets.chunk().len() < image.tail.len() {
+            octets.advance(octets.chunk().len());
+        }
+        assert_eq!(octets.chunk().as_ptr(), image.tail.as_ptr(), "{kind:?}");
+    }
 }
 
 #[test]
@@ -181,7 +202,7 @@ fn callback(name: &str) -> Callback {
 }
 
 fn wrapped(kind: &ReceiverKind, frame: Frame) -> String {
-    let mut octets = kind.wrap(frame);
+    let mut octets = kind.wrap(frame, Quoting::Json);
     let len = octets.len();
     String::from_utf8(octets.copy_to_bytes(len).into()).expect("text")
 }

@@ -17,7 +17,7 @@ use super::owner::Owner;
 use crate::message::{Framing, Image};
 use crate::net::clock;
 use crate::net::io::{Close, Ended, Incoming, MessageIo, Written};
-use crate::sockjs::framing::{ReceiverKind, SOCKJS_QUOTED};
+use crate::sockjs::framing::ReceiverKind;
 use crate::sockjs::{Action, InboxFull, ReceiverId, Session, Settings};
 
 /// A session that lives on this shard.
@@ -215,7 +215,7 @@ pub(super) struct SessionIo(pub(super) Rc<HttpSession>);
 
 impl MessageIo for SessionIo {
     fn framing(&self) -> &'static dyn Framing {
-        &SOCKJS_QUOTED
+        self.0.session.borrow().quoting().framing()
     }
 
     fn transport(&self) -> &'static str {
