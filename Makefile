@@ -2,7 +2,7 @@
 # make test                                            every test there is; the last line counts them
 # make console                                         the page alone, into console/dist
 # make screenshot                                      console/screenshot.png, from the demo
-# make bench                                           what decoding, encoding and quoting cost; not in CI
+# make bench                                           what decoding, encoding, quoting and taking an event cost; not in CI
 # make ci                                              test, and the lints
 
 .PHONY: run test console screenshot bench ci
@@ -15,7 +15,7 @@ test:
 	tests/run.sh
 
 bench:
-	cargo bench --bench stomp
+	cargo bench --bench stomp --bench events
 
 ci:
 	.ci/run

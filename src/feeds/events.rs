@@ -3,6 +3,7 @@
 //! What lives here: the checks of an event, the counting, the recent events, and the payload in
 //! both of its shapes, all synchronous; time is an argument. What does not: HTTP, STOMP, timers.
 
+mod activity;
 mod anomalies;
 mod dashboard;
 mod distinct;
@@ -12,6 +13,7 @@ mod intake;
 mod latency;
 mod metrics;
 mod names;
+mod pending;
 mod reading;
 pub mod replay;
 mod status;

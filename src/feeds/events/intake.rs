@@ -140,7 +140,23 @@ impl EventIds {
     pub(super) fn next(&self) -> String {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let [a, b] = &self.keys;
-        format!("evt_{:016x}{:016x}", a.hash_one(number), b.hash_one(number))
+        format!("{EVENT_ID}{:016x}{:016x}", a.hash_one(number), b.hash_one(number))
+    }
+}
+
+/// The number that an event's name is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct EventId(u128);
+
+impl EventId {
+    /// Of a name that [`EventIds`] could have made, to the letter.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        let digits = name.strip_prefix(EVENT_ID).filter(|digits| digits.len() == 32)?;
+        let is_digit = |digit: u8| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit);
+        if !digits.bytes().all(is_digit) {
+            return None;
+        }
+        u128::from_str_radix(digits, 16).ok().map(Self)
     }
 }
 
@@ -191,4 +207,5 @@ impl<'de> Visitor<'de> for ItemsVisitor {
 const MAX_BATCH: usize = 1000;
 /// Octets of one batch: 8 KiB for each event of a full one.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+const EVENT_ID: &str = "evt_";
 const MESSAGE: &str = "Validation failed";

@@ -1,7 +1,8 @@
 //! The users with the most events, in bounded memory (the space-saving algorithm).
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -15,7 +16,9 @@ use chrono::{DateTime, Utc};
 #[derive(Debug)]
 pub(super) struct TopUsers {
     capacity: usize,
-    places: HashMap<Arc<str>, usize>,
+    key: RandomState,
+    // A tree by hash, because it grows by no sudden steps; the name decides among equal hashes.
+    places: BTreeMap<(u64, Arc<str>), usize>,
     users: Vec<TopUser>,
     // By count; of equals the one followed first is the higher.
     order: BTreeSet<(u64, Reverse<usize>)>,
@@ -23,26 +26,33 @@ pub(super) struct TopUsers {
 
 impl TopUsers {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { capacity, places: HashMap::new(), users: Vec::new(), order: BTreeSet::new() }
+        let (key, places) = (RandomState::new(), BTreeMap::new());
+        Self { capacity, key, places, users: Vec::new(), order: BTreeSet::new() }
     }
 
-    pub(super) fn note(&mut self, user_id: &str, now: DateTime<Utc>) {
-        if let Some(place) = self.places.get(user_id).copied() {
+    pub(super) fn note(&mut self, user_id: impl Into<Arc<str>>, now: DateTime<Utc>) {
+        let user_id = user_id.into();
+        let key = self.key_of(&user_id);
+        if let Some(place) = self.places.get(&key).copied() {
             self.count(place, now);
         } else if self.users.len() < self.capacity {
             let place = self.users.len();
-            let user_id: Arc<str> = user_id.into();
-            self.places.insert(Arc::clone(&user_id), place);
+            self.places.insert(key, place);
             self.users.push(TopUser { user_id, event_count: 1, last_seen: now });
             self.order.insert((1, Reverse(place)));
         } else if let Some((_, Reverse(place))) = self.order.first().copied() {
             if let Some(user) = self.users.get_mut(place) {
-                self.places.remove(&user.user_id);
-                user.user_id = user_id.into();
-                self.places.insert(Arc::clone(&user.user_id), place);
+                let before = std::mem::replace(&mut user.user_id, user_id);
+                let before = self.key_of(&before);
+                self.places.remove(&before);
+                self.places.insert(key, place);
             }
             self.count(place, now);
         }
+    }
+
+    fn key_of(&self, user_id: &Arc<str>) -> (u64, Arc<str>) {
+        (self.key.hash_one(&**user_id), Arc::clone(user_id))
     }
 
     /// At most `count` users, most events first; of equals the one followed first.

@@ -57,7 +57,7 @@ fn merged_latencies_are_those_of_both() {
 
 #[test]
 fn distinct_is_exact_up_to_the_sample() {
-    let mut distinct = Distinct::new(300);
+    let mut distinct = Distinct::with_activity(300);
     for round in 0..3 {
         for n in 0..300 {
             distinct.note(&format!("user_{n}"), round);
@@ -65,21 +65,27 @@ fn distinct_is_exact_up_to_the_sample() {
     }
     assert_eq!(distinct.total(), 300);
     distinct.note("user_7", 9);
-    assert_eq!((distinct.since(2), distinct.since(3), distinct.since(10)), (300, 1, 0));
+    // All were there in second 2, one of them in second 9.
+    assert_eq!((distinct.active(3601), distinct.active(3602)), ((300, 300), (1, 300)));
+    assert_eq!((distinct.active(3608), distinct.active(3609)), ((1, 300), (0, 300)));
+    assert_eq!((distinct.active(86_401), distinct.active(86_402)), ((0, 300), (0, 1)));
+    assert_eq!((distinct.active(86_409), distinct.total()), ((0, 0), 300));
 }
 
 #[test]
 fn distinct_beyond_the_sample_is_close() {
-    let mut distinct = Distinct::new(10_000);
+    let mut distinct = Distinct::with_activity(10_000);
     for n in 0..200_000_u64 {
-        distinct.note(&format!("user_{n}"), n / 50_000);
+        distinct.note(&format!("user_{n}"), n / 50_000 * 1200);
     }
     let close = |estimate: u64, exact: f64, error: f64| {
         assert!((estimate as f64 / exact - 1.0).abs() < error, "{estimate} {exact}");
     };
     // Six standard errors: 1/√10000 of all, 1/√2500 of a quarter.
     close(distinct.total(), 200_000.0, 0.06);
-    close(distinct.since(3), 50_000.0, 0.12);
+    let (hour, day) = distinct.active(6000);
+    close(hour, 50_000.0, 0.12);
+    assert_eq!(day, distinct.total());
 }
 
 #[test]
@@ -120,7 +126,7 @@ fn count_beyond_the_capacity_is_never_too_low_and_a_busy_user_is_never_lost() {
         // Every fifth event is one of four busy users, the rest never come twice.
         let user = if n % 5 == 0 { format!("busy{}", n / 5 % 4) } else { format!("once{n}") };
         *exact.entry(user.clone()).or_default() += 1;
-        top.note(&user, wall("2026-01-01T00:00:00Z"));
+        top.note(user.as_str(), wall("2026-01-01T00:00:00Z"));
     }
     let followed = listed(&top, CAPACITY);
     assert_eq!(followed.len(), CAPACITY);
