@@ -63,14 +63,49 @@ fn after_the_receipt_of_disconnect_the_server_closes() {
 
 #[test]
 fn a_peer_that_stops_sending_still_gets_its_answers() {
-    with_server("", async |server| {
+    with_server("server.shards = 2", async |server| {
+        for destination in ["/topic/a", "/queue/a", "/queue/b", "/queue/c"] {
+            let mut peer = server.open().await;
+            // More than may be open at once, so that some wait for the answers of others.
+            let mut text = "CONNECT\naccept-version:1.2\nhost:h\n\n\0".to_owned();
+            for number in 0..300 {
+                text += &format!("SEND\ndestination:{destination}\nreceipt:{number}\n\nx\0");
+            }
+            peer.send(&text).await;
+            peer.stream.shutdown().await.unwrap();
+            let answers = peer.rest().await;
+            assert!(answers.starts_with("CONNECTED\n"), "{answers}");
+            assert_eq!(answers.matches("RECEIPT\n").count(), 300);
+            assert!(answers.ends_with("RECEIPT\nreceipt-id:299\n\n\0"), "{answers}");
+        }
+    });
+}
+
+#[test]
+fn a_peer_that_stops_sending_still_gets_what_it_sent_itself() {
+    with_server("server.shards = 2", async |server| {
         let mut peer = server.open().await;
-        peer.send("CONNECT\naccept-version:1.2\nhost:h\n\n\0").await;
-        peer.send("SEND\ndestination:/topic/a\nreceipt:r\n\nx\0").await;
+        peer.send("CONNECT\naccept-version:1.2\nhost:h\n\n\0SUBSCRIBE\nid:a\ndestination:/topic/a\n\n\0").await;
+        peer.send("SEND\ndestination:/topic/a\n\nits own\0").await;
         peer.stream.shutdown().await.unwrap();
         let answers = peer.rest().await;
-        assert!(answers.starts_with("CONNECTED\n"), "{answers}");
-        assert!(answers.ends_with("RECEIPT\nreceipt-id:r\n\n\0"), "{answers}");
+        assert!(answers.ends_with("\n\nits own\0"), "{answers}");
+    });
+}
+
+#[test]
+fn a_consumer_that_stops_sending_is_handed_nothing_more() {
+    with_server("", async |server| {
+        let mut deaf = server.connected().await;
+        deaf.send("SUBSCRIBE\nid:t\ndestination:/topic/a\n\n\0SUBSCRIBE\nid:q\ndestination:/queue/a\nreceipt:r\n\n\0")
+            .await;
+        assert_eq!(deaf.frame().await, "RECEIPT\nreceipt-id:r\n\n");
+        deaf.stream.shutdown().await.unwrap();
+        assert_eq!(deaf.rest().await, "");
+        let mut peer = server.connected().await;
+        peer.send("SEND\ndestination:/queue/a\n\njob\0SUBSCRIBE\nid:q\ndestination:/queue/a\n\n\0").await;
+        let job = peer.frame().await;
+        assert!(job.ends_with("\n\njob") && !job.contains("redelivered"), "{job}");
     });
 }
 
@@ -171,7 +206,7 @@ struct Server {
 impl Server {
     fn start(settings: &str) -> Self {
         let text = format!(
-            "server.listen = \"127.0.0.1:0\"\nserver.shards = 1\ntcp.listen = \"127.0.0.1:0\"\nmailbox.bytes = \"4MiB\"\n{settings}"
+            "server.listen = \"127.0.0.1:0\"\ntcp.listen = \"127.0.0.1:0\"\nmailbox.bytes = \"4MiB\"\n{settings}"
         );
         let app = App::bind(Config::from_toml(&text).unwrap(), false).unwrap();
         let address = app.tcp_address().unwrap();

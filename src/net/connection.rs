@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use tracing::{debug, error, info};
 
-use self::ending::{Ending, Leaving};
+use self::ending::{Ending, Finishing, Leaving};
 use self::publishing::Work;
 use self::queueing::Queueing;
 use super::clock;
@@ -56,6 +56,8 @@ struct State<S: ?Sized = dyn Session> {
     publishing: Option<Box<Publishing>>,
     /// What only those sessions have that use queues.
     queueing: Option<Box<Queueing>>,
+    /// The peer sends no more, and may still read.
+    finishing: Option<Box<Finishing>>,
     ending: Option<Box<Ending>>,
     is_over: bool,
     session: S,
@@ -78,6 +80,7 @@ impl<S: Session> Connection<S> {
             subscriptions: Vec::new(),
             publishing: None,
             queueing: None,
+            finishing: None,
             ending: None,
             is_over: false,
             session,
@@ -184,6 +187,7 @@ impl Connection {
             // After it, so that what it began to wait for wakes this task.
             self.poll_publishing(state, now, cx);
             self.flush(state, now);
+            self.finish(state, now);
             if state.is_over {
                 return Poll::Ready(());
             }
@@ -222,6 +226,9 @@ impl Connection {
 
     /// A peer that does not take its answers is not read from, so that they stay bounded.
     fn reads(&self, state: &State) -> bool {
+        if state.finishing.is_some() {
+            return false;
+        }
         if state.ending.is_some() {
             return true;
         }
@@ -247,6 +254,9 @@ impl Connection {
         if let Some(ending) = &state.ending {
             return Some(ending.deadline);
         }
+        if let Some(finishing) = &state.finishing {
+            return Some(finishing.deadline);
+        }
         let of_io = if self.reads(state) { self.io.poll_timeout() } else { None };
         [state.session.poll_timeout(), of_io].into_iter().flatten().min()
     }
@@ -257,6 +267,10 @@ impl Connection {
                 self.leave_words(state);
                 state.is_over = true;
             }
+            return;
+        }
+        if let Some(finishing) = &state.finishing {
+            state.is_over = finishing.deadline <= now;
             return;
         }
         // What waits for the socket already is sign of life enough: no more is put behind it.
@@ -288,6 +302,7 @@ impl Connection {
                 self.flush(state, now);
                 self.on_peer_closed(state, now);
             }
+            Incoming::Ended(Ended::Finished) => self.on_peer_finished(state, now),
             Incoming::Ended(Ended::Lost(kind)) => {
                 debug!(connection = self.id, reason = %kind, "the transport is gone");
                 state.is_over = true;

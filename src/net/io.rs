@@ -72,6 +72,8 @@ pub enum Incoming {
 pub enum Ended {
     /// The peer closed, as it should.
     Closed,
+    /// The peer sends no more; it may still read what it is answered.
+    Finished,
     /// The transport broke.
     Lost(io::ErrorKind),
     /// The peer broke the transport's rules; the octets say so to it and go last.

@@ -94,7 +94,7 @@ impl Tcp {
 
     fn on_end(&self) -> Incoming {
         self.peer_ended.set(true);
-        Incoming::Ended(Ended::Closed)
+        Incoming::Ended(Ended::Finished)
     }
 }
 
@@ -125,7 +125,7 @@ impl MessageIo for Tcp {
     fn poll_read(&self, cx: &mut Context<'_>) -> Poll<Incoming> {
         loop {
             if self.peer_ended.get() {
-                // A peer that only stopped sending still gets what waits for it.
+                // What waits for it goes before its end is told again.
                 return if self.is_blocked.get() { Poll::Pending } else { Poll::Ready(self.on_end()) };
             }
             let read = ready!(self.stream.poll_read(cx, |octets| {

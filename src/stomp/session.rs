@@ -297,6 +297,11 @@ impl Session {
         self.subscriptions.len()
     }
 
+    /// Requests whose answers, or the RECEIPTs behind them, are still to come.
+    pub fn open_tickets(&self) -> usize {
+        self.requests.len()
+    }
+
     /// Messages that wait for ACK or NACK.
     pub fn unacked(&self) -> usize {
         self.acks.len()

@@ -7,6 +7,7 @@ use tracing::{debug, info};
 
 use super::{Connection, Queueing, State};
 use crate::broker::mailbox::Entry;
+use crate::message::DestinationKind;
 use crate::net::io::Close;
 use crate::session::CloseReason;
 
@@ -14,6 +15,12 @@ pub(super) struct Ending {
     pub(super) close: Close,
     pub(super) deadline: Instant,
     pub(super) farewell_queued: bool,
+}
+
+/// The end of a session whose peer sends no more.
+pub(super) struct Finishing {
+    pub(super) deadline: Instant,
+    is_answered: bool,
 }
 
 impl Connection {
@@ -48,6 +55,35 @@ impl Connection {
             state.ending = Some(Box::new(Ending { close, deadline: now + LINGER, farewell_queued: true }));
         } else {
             state.is_over = true;
+        }
+    }
+
+    /// The peer sends no more, as `printf … | nc` does: it gets its answers, and what its own
+    /// SENDs bring to its topics. What a queue would hand out it could not acknowledge.
+    pub(super) fn on_peer_finished(&self, state: &mut State, now: Instant) {
+        if state.ending.is_some() {
+            state.is_over = true;
+            return;
+        }
+        for (subscription, destination) in
+            state.subscriptions.extract_if(.., |(_, to)| to.kind() == DestinationKind::Queue).collect::<Vec<_>>()
+        {
+            self.leave_subscription(state, subscription, &destination);
+        }
+        state.finishing = Some(Box::new(Finishing { deadline: now + FINISH, is_answered: false }));
+    }
+
+    /// Ends a session whose peer sends no more, once it has all that is due to it.
+    pub(super) fn finish(&self, state: &mut State, now: Instant) {
+        let Some(finishing) = &mut state.finishing else { return };
+        let is_answered = state.publishing.is_none() && state.session.open_tickets() == 0;
+        if !is_answered || state.is_blocked {
+            return;
+        }
+        if state.subscriptions.is_empty() || state.ending.is_some() {
+            state.is_over = true;
+        } else if !std::mem::replace(&mut finishing.is_answered, true) {
+            finishing.deadline = finishing.deadline.min(now + ECHO);
         }
     }
 
@@ -91,6 +127,12 @@ impl Drop for Leaving<'_> {
         self.0.leave();
     }
 }
+
+/// How long a peer that sends no more waits for its answers, and takes to read them.
+const FINISH: Duration = Duration::from_secs(10);
+
+/// How long its last SENDs may take through the shards to its own subscriptions.
+const ECHO: Duration = Duration::from_millis(100);
 
 /// How long the last octets may take to leave and the peer to close.
 const LINGER: Duration = Duration::from_secs(1);

@@ -91,7 +91,7 @@ impl Socket {
     fn poll_peer_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.is_over {
             // Nothing follows our close frame: no echo of the peer's, no pong.
-            if let Incoming::Ended(Ended::Closed | Ended::Lost(_)) = ready!(self.io.poll_read(cx)) {
+            if let Incoming::Ended(Ended::Closed | Ended::Finished | Ended::Lost(_)) = ready!(self.io.poll_read(cx)) {
                 self.is_over = true;
             }
         }
@@ -149,7 +149,7 @@ impl Socket {
                 self.flush();
                 self.is_over = true;
             }
-            Incoming::Ended(Ended::Closed | Ended::Lost(_)) => {
+            Incoming::Ended(Ended::Closed | Ended::Finished | Ended::Lost(_)) => {
                 self.flush();
                 self.is_over = true;
             }
