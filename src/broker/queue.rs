@@ -92,6 +92,9 @@ pub enum Request {
         consumer: Consumer,
         /// Its messages that never reached its socket: those were not delivered.
         unsent: Vec<MessageId>,
+        /// Its messages that are on their way to its socket, and settled when they are there:
+        /// they stay its own. If they do not get there, the same is asked again without them.
+        leaving: Vec<MessageId>,
     },
     /// Tells what became of deliveries. What is not the consumer's is ignored.
     Settle {
@@ -203,8 +206,8 @@ impl Queues {
                 self.queue(&queue).subscribe(consumer, prefetch_count, selector);
                 (queue, asker)
             }
-            Request::Unsubscribe { queue, consumer, unsent } => {
-                self.on_unsubscribe(&queue, consumer, &unsent);
+            Request::Unsubscribe { queue, consumer, unsent, leaving } => {
+                self.on_unsubscribe(&queue, consumer, &unsent, &leaving);
                 (queue, None)
             }
             Request::Settle { queue, consumer, outcomes, asker } => {
@@ -295,10 +298,10 @@ impl Queues {
         }
     }
 
-    fn on_unsubscribe(&mut self, name: &Destination, consumer: Consumer, unsent: &[MessageId]) {
+    fn on_unsubscribe(&mut self, name: &Destination, consumer: Consumer, unsent: &[MessageId], leaving: &[MessageId]) {
         let Some(queue) = self.queues.get_mut(name) else { return };
         let mut dead = Vec::new();
-        for (place, mut waiting) in queue.unsubscribe(consumer) {
+        for (place, mut waiting) in queue.unsubscribe(consumer, leaving) {
             if unsent.contains(&waiting.message.id) {
                 waiting.deliveries -= 1;
             }

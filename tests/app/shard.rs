@@ -152,6 +152,42 @@ async fn a_client_that_acknowledges_nothing_is_closed_by_the_delivery_that_is_to
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_on_its_way_to_a_consumer_that_ended_goes_to_no_other_unless_it_gets_lost() {
+    in_shard("", async |shard| {
+        for is_lost in [false, true] {
+            let [first, second, sender] = [shard.connect().await, shard.connect().await, shard.connect().await];
+            let subscribe = "SUBSCRIBE\nid:a\ndestination:/queue/a\nreceipt:r\n\n\0";
+            first.say(subscribe);
+            first.until("receipt-id:r").await;
+            first.is_blocked.set(true);
+            // The first is octets when the socket turns out to be blocked; the second is not.
+            sender.say("SEND\ndestination:/queue/a\nreceipt:1\n\nwritten\0");
+            sender.until("receipt-id:1").await;
+            sender.say("SEND\ndestination:/queue/a\nreceipt:2\n\nwaiting\0");
+            sender.until("receipt-id:2").await;
+            first.say("UNSUBSCRIBE\nid:a\n\n\0");
+            second.say(subscribe);
+            second.until("\n\nwaiting\0").await;
+            if is_lost {
+                first.is_lost.set(true);
+                first.wake();
+                second.until("redelivered:true\ndelivery-count:2").await;
+            } else {
+                first.is_blocked.set(false);
+                first.wake();
+                first.until("\n\nwritten\0").await;
+            }
+            shard.until(|broker| broker.ledger().total().0 == 0).await;
+            assert_eq!(shard.broker.stats().redelivered.value(), u64::from(is_lost));
+            second.say("DISCONNECT\nreceipt:d\n\n\0");
+            second.until("receipt-id:d").await;
+            assert!(!second.said.borrow().contains("MESSAGE"));
+        }
+    })
+    .await;
+}
+
 async fn in_shard(settings: &str, test: impl AsyncFnOnce(&Shard)) {
     let config = Config::from_toml(settings).unwrap();
     let asked = Arc::new(AtomicUsize::new(0));

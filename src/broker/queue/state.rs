@@ -41,10 +41,10 @@ impl<B: Backlog> Queue<B> {
         self.consumers.add(consumer, prefetch_count, selector);
     }
 
-    /// Removes a consumer; gives what it had, in the order of the queue.
-    pub(super) fn unsubscribe(&mut self, consumer: Consumer) -> Vec<(Place, Waiting)> {
+    /// Removes a consumer; gives what it had, but for what is `leaving`, in the order of the queue.
+    pub(super) fn unsubscribe(&mut self, consumer: Consumer, leaving: &[MessageId]) -> Vec<(Place, Waiting)> {
         self.consumers.remove(consumer);
-        let of_consumer = self.unacked.extract_if(|_, unacked| unacked.consumer == consumer);
+        let of_consumer = self.unacked.extract_if(|id, unacked| unacked.consumer == consumer && !leaving.contains(id));
         let mut had: Vec<_> = of_consumer.map(|(_, unacked)| (unacked.place, unacked.waiting)).collect();
         had.sort_unstable_by_key(|(place, _)| *place);
         had

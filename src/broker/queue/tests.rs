@@ -54,6 +54,21 @@ fn a_consumer_with_room_is_never_passed_over() {
 }
 
 #[test]
+fn what_is_leaving_for_a_consumer_that_ended_is_nobody_elses() {
+    let mut broker = Script::new();
+    broker.subscribe("/queue/a", 1, 9);
+    broker.send_all("/queue/a", 1..=4);
+    broker.outputs();
+    broker.unsubscribe_while("/queue/a", 1, &[3, 4], &[1, 2]);
+    broker.subscribe("/queue/a", 2, 9);
+    assert_eq!(broker.outputs(), "2<3 2<4");
+    broker.settle("/queue/a", 1, 1, Outcome::Accepted);
+    // The connection broke before the other had left.
+    broker.unsubscribe("/queue/a", 1, &[]);
+    assert_eq!(broker.outputs(), "2<2#2");
+}
+
+#[test]
 fn what_a_consumer_leaves_behind_returns_to_the_front_in_its_order() {
     let mut broker = Script::new();
     broker.subscribe("/queue/a", 1, 3);
@@ -430,9 +445,14 @@ impl Script {
     }
 
     fn unsubscribe(&mut self, queue: &str, number: u32, unsent: &[u64]) {
-        let unsent = unsent.iter().copied().map(MessageId).collect();
+        self.unsubscribe_while(queue, number, unsent, &[]);
+    }
+
+    fn unsubscribe_while(&mut self, queue: &str, number: u32, unsent: &[u64], leaving: &[u64]) {
+        let ids = |numbers: &[u64]| numbers.iter().copied().map(MessageId).collect();
         let (queue, consumer) = (destination(queue), consumer(number));
-        self.queues.handle_request(Request::Unsubscribe { queue, consumer, unsent });
+        let (unsent, leaving) = (ids(unsent), ids(leaving));
+        self.queues.handle_request(Request::Unsubscribe { queue, consumer, unsent, leaving });
     }
 
     fn settle(&mut self, queue: &str, number: u32, message: u64, outcome: Outcome) {

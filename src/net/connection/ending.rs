@@ -106,7 +106,8 @@ impl Connection {
         let stats = self.broker().stats();
         let mut state = self.state.borrow_mut();
         state.is_over = true;
-        for (subscription, destination) in std::mem::take(&mut state.subscriptions) {
+        let parting = Queueing::take_parting(&mut state);
+        for (subscription, destination) in std::mem::take(&mut state.subscriptions).into_iter().chain(parting) {
             self.leave_subscription(&mut state, subscription, &destination);
         }
         let lost = state.mailbox.clear_deliveries();

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{Connection, State, wake};
 use crate::broker::handle::now_ms;
 use crate::broker::queue::{Asker, Consumer, Outcome, Request};
-use crate::message::{Delivery, Image, MessageId, SubscriptionId};
+use crate::message::{Delivery, Destination, Image, MessageId, SubscriptionId};
 use crate::net::clock;
 use crate::net::fanout::session_name;
 use crate::session::{Reply, Ticket};
@@ -22,6 +22,8 @@ pub(super) struct Queueing {
     left: u64,
     leaving: VecDeque<(u64, SubscriptionId, MessageId)>,
     settled: Vec<(SubscriptionId, MessageId, Outcome)>,
+    /// Subscriptions that ended, of which deliveries are still leaving.
+    parting: Vec<(SubscriptionId, Destination)>,
     /// What was delivered to this connection and never became octets.
     unsent: Vec<(SubscriptionId, MessageId)>,
     /// Names the session's temporary queues.
@@ -64,14 +66,33 @@ impl Queueing {
         is_last
     }
 
-    /// Forgets a consumer; answers which of its messages never became octets.
-    pub(super) fn remove_consumer(state: &mut State, subscription: SubscriptionId) -> Vec<MessageId> {
+    /// Forgets a consumer; answers which of its messages never became octets, and which are
+    /// octets that are still leaving, and settled when they have.
+    pub(super) fn remove_consumer(
+        state: &mut State,
+        subscription: SubscriptionId,
+        queue: &Destination,
+    ) -> (Vec<MessageId>, Vec<MessageId>) {
         let waiting = state.mailbox.take_queued(Some(subscription));
-        let Some(queueing) = &mut state.queueing else { return Vec::new() };
+        let Some(queueing) = &mut state.queueing else { return Default::default() };
         queueing.consumers.retain(|credit| credit.subscription != subscription);
         queueing.unsent.extend(waiting);
-        queueing.leaving.retain(|(_, of, _)| *of != subscription);
-        queueing.unsent.extract_if(.., |(of, _)| *of == subscription).map(|(_, message)| message).collect()
+        let unsent = queueing.unsent.extract_if(.., |(of, _)| *of == subscription).map(|(_, message)| message);
+        let unsent = unsent.collect();
+        if state.is_over {
+            queueing.leaving.retain(|(_, of, _)| *of != subscription);
+        }
+        let of_one = queueing.leaving.iter().filter(|(_, of, _)| *of == subscription);
+        let leaving: Vec<_> = of_one.map(|(.., message)| *message).collect();
+        if !leaving.is_empty() {
+            queueing.parting.push((subscription, queue.clone()));
+        }
+        (unsent, leaving)
+    }
+
+    /// Subscriptions that ended, of which deliveries did not leave.
+    pub(super) fn take_parting(state: &mut State) -> Vec<(SubscriptionId, Destination)> {
+        state.queueing.as_mut().map(|queueing| std::mem::take(&mut queueing.parting)).unwrap_or_default()
     }
 
     /// The session is about to end: what waits will not be sent.
@@ -179,10 +200,15 @@ impl Connection {
         settled.sort_by_key(|(subscription, ..)| *subscription);
         for of_one in settled.chunk_by(|(one, ..), (other, ..)| one == other) {
             let (subscription, ..) = of_one[0];
-            let Some((_, queue)) = state.subscriptions.iter().find(|(id, _)| *id == subscription) else { continue };
+            let mut of_session = state.subscriptions.iter().chain(&queueing.parting);
+            let Some((_, queue)) = of_session.find(|(id, _)| *id == subscription) else { continue };
             let outcomes = of_one.iter().map(|(_, message, outcome)| (*message, *outcome)).collect();
             let (queue, consumer) = (queue.clone(), self.consumer(subscription));
             self.broker().post_request(Request::Settle { queue, consumer, outcomes, asker: None });
+        }
+        if !queueing.parting.is_empty() {
+            let Queueing { parting, leaving, .. } = &mut **queueing;
+            parting.retain(|(id, _)| leaving.iter().any(|(_, of, _)| of == id));
         }
     }
 }

@@ -181,8 +181,8 @@ impl Connection {
         if destination.kind() != DestinationKind::Queue {
             return self.fanout.unsubscribe(destination, self.key, subscription);
         }
-        let unsent = Queueing::remove_consumer(state, subscription);
+        let (unsent, leaving) = Queueing::remove_consumer(state, subscription, destination);
         let (queue, consumer) = (destination.clone(), self.consumer(subscription));
-        self.broker().post_request(Request::Unsubscribe { queue, consumer, unsent });
+        self.broker().post_request(Request::Unsubscribe { queue, consumer, unsent, leaving });
     }
 }

@@ -224,6 +224,11 @@ impl Session {
     // STOMP 1.2 "DISCONNECT": the receipt tells that all frames before it were dealt with.
     fn on_disconnect(&mut self, frame: &mut Frame) {
         self.transactions.clear();
+        // What it consumes goes to others at once, not when the connection is closed.
+        for subscription in self.subscriptions.take_all() {
+            self.outbox.push(Action::Unsubscribe { subscription });
+        }
+        self.acks.clear();
         self.decoder.clear();
         self.phase = Phase::Disconnecting;
         self.requests.done(Command::Disconnect, take_header(frame, "receipt"));

@@ -101,6 +101,11 @@ impl Subscriptions {
         self.open.len()
     }
 
+    /// Ends all of them.
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = SubscriptionId> + use<> {
+        std::mem::take(&mut self.open).into_iter().map(|entry| entry.id)
+    }
+
     pub(super) fn clear(&mut self) {
         self.open = Vec::new();
     }

@@ -142,3 +142,15 @@ fn an_error_of_the_wire_ends_the_session_after_what_came_before() {
     peer.reply(1, Reply::Done);
     assert_eq!(peer.actions(), []);
 }
+
+#[test]
+fn disconnect_ends_the_subscriptions_at_once() {
+    let mut peer = Peer::connected("1.2");
+    peer.send("SUBSCRIBE\nid:a\ndestination:/queue/a\n\n\0SUBSCRIBE\nid:b\ndestination:/topic/b\n\n\0");
+    peer.reply(1, Reply::Done);
+    peer.reply(2, Reply::Done);
+    peer.actions();
+    peer.send("DISCONNECT\nreceipt:r\n\n\0");
+    let ended = |id| Action::Unsubscribe { subscription: SubscriptionId(id) };
+    assert_eq!(peer.actions(), [ended(0), ended(1), receipt("r")]);
+}
