@@ -55,6 +55,9 @@ pub trait Session {
     /// Whether the driver should read.
     fn wants_read(&self) -> bool;
 
+    /// Requests whose answers are still to come.
+    fn open_tickets(&self) -> usize;
+
     /// Who the client is.
     fn principal(&self) -> &Principal;
 

@@ -60,6 +60,10 @@ impl session::Session for Session {
         Self::poll_timeout(self)
     }
 
+    fn open_tickets(&self) -> usize {
+        Self::open_tickets(self)
+    }
+
     fn wants_read(&self) -> bool {
         Self::wants_read(self)
     }
