@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::broker::auth::StaticAuthenticator;
+use crate::broker::access::Access;
+use crate::broker::auth::Password;
 use crate::broker::inbox;
 use crate::broker::mailbox;
 use crate::broker::topic::RetainedLimits;
@@ -184,11 +185,14 @@ fn new_broker(config: &Config, events: Option<&Arc<Events>>) -> Broker {
         retained: RetainedLimits { destinations: config.topics.retained, bytes: config.topics.retained_bytes },
         queues: config.queues,
     };
-    let users = config.auth.users.iter().map(|user| (user.name.clone(), user.passcode.expose().to_owned())).collect();
-    let tokens = config.auth.tokens.iter().map(|token| (token.name.clone(), token.token.expose().to_owned())).collect();
-    let authenticator = StaticAuthenticator::new(users, tokens, config.auth.anonymous);
+    for (user, _) in config.auth.users.iter().filter(|(_, password)| matches!(password, Password::Plain(_))) {
+        warn!(
+            user = user.name(),
+            "the passcode stands in the settings as it is; stompbox hash-password makes a hash of it"
+        );
+    }
     let handlers = events.map_or_else(HashMap::new, |events| metrics::handlers(events, &config.metrics.destination));
-    Broker::new(settings, Box::new(authenticator), handlers)
+    Broker::new(settings, Access::new(config.auth.clone()), handlers)
 }
 
 fn start_shards(

@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, and how a command's settings are found.
 
 pub mod bench;
+pub mod hash;
 pub mod log;
 pub mod signal;
 
@@ -27,6 +28,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Checks settings and prints those in effect as TOML, secrets masked.
     Check(CheckArgs),
+    /// Hashes a password, a token or an API key for the settings; reads it from standard input.
+    HashPassword(hash::HashArgs),
     /// Puts load on a broker and measures it.
     Bench(bench::BenchArgs),
 }

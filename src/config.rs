@@ -4,6 +4,7 @@
 //! say what to put right. What does not: what the settings do. Only the layers above
 //! (`http`, `app`, `cli`) see a [`Config`]; those below get the parts meant for them.
 
+mod auth;
 mod check;
 mod error;
 mod path;
@@ -20,9 +21,8 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 pub use self::error::{ConfigError, Place};
-pub use self::raw::{Secret, Token, User};
 pub use self::sources::Sources;
-use crate::broker::queue;
+use crate::broker::{auth as broker_auth, queue};
 use crate::message::Destination;
 use crate::net::http;
 use crate::net::tls::Identity;
@@ -47,8 +47,8 @@ pub struct Config {
     pub queues: queue::Settings,
     /// The SockJS service.
     pub sockjs: SockJs,
-    /// Who may log in.
-    pub auth: Auth,
+    /// Who may come in.
+    pub auth: broker_auth::Settings,
     /// The event metrics.
     pub metrics: Metrics,
     /// What is published by the clock.
@@ -157,17 +157,6 @@ pub struct SockJs {
     pub sessions: usize,
     /// What the service itself needs to know.
     pub service: sockjs::Settings,
-}
-
-/// Who may log in. Nobody has to while both lists are empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Auth {
-    /// Users with passcodes.
-    pub users: Vec<User>,
-    /// Holders of bearer tokens.
-    pub tokens: Vec<Token>,
-    /// Whether CONNECT without credentials is taken although one of the lists is not empty.
-    pub anonymous: bool,
 }
 
 /// The event metrics.

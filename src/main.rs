@@ -12,6 +12,7 @@ use tokio::runtime;
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => serve(&args),
+        Command::HashPassword(args) => args.run().and_then(|hash| print(&hash)),
         Command::Bench(args) => args.run().and_then(|report| print(&report)),
         Command::Check(args) => args.run(std::env::vars_os()).map_err(Into::into).and_then(|toml| print(&toml)),
     };

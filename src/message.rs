@@ -10,6 +10,10 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+mod principal;
+
+pub use principal::{Credentials, Grant, Operation, Principal, User};
+
 /// A destination name: 1 to 255 octets of UTF-8 without control characters, beginning with `/`.
 ///
 /// Cheap to clone. Whether a name is a topic, a handler of the server or unknown is
@@ -142,54 +146,6 @@ pub struct MessageId(pub u64);
 /// delivery cannot reach a later subscription that took over the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubscriptionId(pub u32);
-
-/// Who a session acts for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Principal {
-    /// Nobody gave credentials, and none were needed.
-    Anonymous,
-    /// The named user.
-    User(Arc<str>),
-}
-
-impl Principal {
-    /// The user's name, if there is one.
-    pub fn name(&self) -> Option<&str> {
-        match self {
-            Self::Anonymous => None,
-            Self::User(name) => Some(name),
-        }
-    }
-}
-
-impl fmt::Display for Principal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name().unwrap_or("anonymous"))
-    }
-}
-
-/// What a client gave to say who it is. `Debug` never shows a secret.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Credentials {
-    /// A user name and a password (`login` + `passcode`, or HTTP Basic).
-    Password {
-        /// The user name.
-        login: String,
-        /// The password.
-        passcode: String,
-    },
-    /// A bearer token.
-    Token(String),
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Password { login, .. } => write!(f, "Password({login:?}, ***)"),
-            Self::Token(_) => f.write_str("Token(***)"),
-        }
-    }
-}
 
 /// One header: name and value, unescaped.
 pub type Header = (Box<str>, Box<str>);

@@ -2,8 +2,9 @@
 
 #![expect(clippy::expect_used, reason = "a test stops where its own tools fail")]
 
+use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// What a run of the program left behind.
 struct Run {
@@ -39,6 +40,23 @@ fn check_masks_secrets() {
     assert!(run.out.contains("name = \"ann\"\npasscode = \"***\"\n"), "{}", run.out);
     assert!(run.out.contains("name = \"ci\"\ntoken = \"***\"\n"), "{}", run.out);
     assert!(!run.out.contains("s3cret") && !run.out.contains("t0ken"));
+}
+
+#[test]
+fn a_secret_is_hashed_from_standard_input_and_never_from_the_command_line() {
+    let run = stompbox_with(&["hash-password"], "correct horse\n");
+    assert_eq!((run.code, run.err.as_str()), (Some(0), ""));
+    assert!(run.out.starts_with("$argon2id$v=19$m=19456,t=2,p=1$") && run.out.ends_with('\n'), "{}", run.out);
+    let file = file("hash", &format!("auth.users = [{{ name = \"ann\", password_hash = '{}' }}]", run.out.trim_end()));
+    let check = stompbox(&["check", file.arg()], &[]);
+    assert_eq!(check.code, Some(0), "{}", check.err);
+    assert!(!check.out.contains("argon2id"), "a hash is a secret: {}", check.out);
+    let digest = stompbox_with(&["hash-password", "--token"], "abc");
+    assert_eq!(digest.out, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n");
+    let nothing = stompbox_with(&["hash-password"], "\n");
+    assert_eq!(nothing.code, Some(2));
+    assert_eq!(nothing.err, "stompbox: there is nothing to hash: write the secret on standard input\n");
+    assert_eq!(stompbox_with(&["hash-password", "s3cret"], "").code, Some(2));
 }
 
 #[test]
@@ -145,6 +163,17 @@ fn stompbox(args: &[&str], variables: &[(&str, &str)]) -> Run {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stompbox"));
     command.args(args).env_clear().envs(variables.iter().copied());
     let Output { status, stdout, stderr } = command.output().expect("the program runs");
+    let text = |octets| String::from_utf8(octets).expect("what is printed is UTF-8");
+    Run { code: status.code(), out: text(stdout), err: text(stderr) }
+}
+
+fn stompbox_with(args: &[&str], input: &str) -> Run {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stompbox"));
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program runs");
+    // One that refuses its arguments reads nothing
+    let _ = child.stdin.take().expect("it is piped").write_all(input.as_bytes());
+    let Output { status, stdout, stderr } = child.wait_with_output().expect("the program ends");
     let text = |octets| String::from_utf8(octets).expect("what is printed is UTF-8");
     Run { code: status.code(), out: text(stdout), err: text(stderr) }
 }

@@ -1,15 +1,6 @@
 //! Who may do what.
 
-use crate::message::{Destination, DestinationKind, Principal};
-
-/// What a client wants to do with a destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Permission {
-    /// Receive its messages.
-    Subscribe,
-    /// Publish to it.
-    Send,
-}
+use crate::message::{Destination, DestinationKind, Operation, Principal};
 
 /// The rules.
 ///
@@ -25,11 +16,12 @@ pub struct Acl {
 
 impl Acl {
     /// Whether `principal` may do that.
-    pub fn allows(&self, principal: &Principal, permission: Permission, destination: &Destination) -> bool {
-        match (permission, destination.kind()) {
-            (_, DestinationKind::App | DestinationKind::TempQueue)
-            | (Permission::Subscribe, DestinationKind::Topic) => true,
-            (Permission::Send, DestinationKind::Topic) => self.open && !is_broker_own(destination),
+    pub fn allows(&self, principal: &Principal, operation: Operation, destination: &Destination) -> bool {
+        match (operation, destination.kind()) {
+            (_, DestinationKind::App | DestinationKind::TempQueue) | (Operation::Subscribe, DestinationKind::Topic) => {
+                true
+            }
+            (Operation::Send | Operation::App, DestinationKind::Topic) => self.open && !is_broker_own(destination),
             (_, DestinationKind::Queue) => self.open || principal.name().is_some(),
             (_, DestinationKind::User) => principal.name().is_some(),
             (_, DestinationKind::Unknown) => false,
@@ -52,10 +44,10 @@ mod tests {
         let topic = Destination::parse("/topic/a").unwrap();
         let app = Destination::parse("/app/a").unwrap();
         for open in [true, false] {
-            let allows = |permission, destination| Acl { open }.allows(&Principal::Anonymous, permission, destination);
-            assert!(allows(Permission::Subscribe, &topic));
-            assert!(allows(Permission::Send, &app));
-            assert_eq!(allows(Permission::Send, &topic), open);
+            let allows = |operation, destination| Acl { open }.allows(&Principal::Anonymous, operation, destination);
+            assert!(allows(Operation::Subscribe, &topic));
+            assert!(allows(Operation::Send, &app));
+            assert_eq!(allows(Operation::Send, &topic), open);
         }
     }
 
@@ -63,7 +55,7 @@ mod tests {
     fn nobody_sends_to_the_brokers_own_topics() {
         let allows = |name| {
             let destination = Destination::parse(name).unwrap();
-            Acl { open: true }.allows(&Principal::Anonymous, Permission::Send, &destination)
+            Acl { open: true }.allows(&Principal::Anonymous, Operation::Send, &destination)
         };
         assert!(!allows("/topic/$sys/broker") && !allows("/topic/$sys.broker") && !allows("/topic/$sys"));
         assert!(allows("/topic/sys") && allows("/topic/$system") && allows("/topic/a/$sys"));
@@ -72,9 +64,9 @@ mod tests {
     #[test]
     fn queues_are_for_named_users_where_there_are_any_and_user_destinations_always() {
         let ann = Principal::User("ann".into());
-        for permission in [Permission::Subscribe, Permission::Send] {
+        for operation in [Operation::Subscribe, Operation::Send] {
             let allows =
-                |open, principal, name| Acl { open }.allows(principal, permission, &Destination::parse(name).unwrap());
+                |open, principal, name| Acl { open }.allows(principal, operation, &Destination::parse(name).unwrap());
             assert!(allows(true, &Principal::Anonymous, "/queue/a"));
             assert!(!allows(false, &Principal::Anonymous, "/queue/a"));
             assert!(allows(false, &ann, "/queue/a"));

@@ -1,124 +1,179 @@
 //! Who a client is.
+//!
+//! [`Authenticators`] asks each kind of proof that the settings name: passwords, tokens, API
+//! keys, signed tokens, certificates. The first that knows the credentials decides.
 
-use std::sync::Arc;
+mod gate;
+mod passwords;
+mod tokens;
 
-use subtle::ConstantTimeEq;
+use std::fmt;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
 
-use crate::message::{Credentials, Principal};
+pub use self::gate::Limits;
+use self::passwords::Passwords;
+pub use self::passwords::{Password, PasswordError, hash_password};
+pub use self::tokens::Digest;
+use self::tokens::Tokens;
+use crate::message::{Credentials, Principal, User};
 
 /// Decides who a client is.
 ///
-/// A refusal says nothing of what was wrong: neither to the client nor by the time it takes.
+/// A refusal says nothing of what was wrong: neither to the client nor, as far as can be, by
+/// the time it takes. The future is dropped where the client goes away; it must be bounded in
+/// time by itself, for the client is not read from meanwhile.
 pub trait Authenticator: Send + Sync {
-    /// The principal of these credentials.
+    /// The identity behind an attempt to come in.
     ///
     /// # Errors
-    /// They are not good, or none were given and some are needed.
-    fn authenticate(&self, credentials: Option<&Credentials>) -> Result<Principal, AccessRefused>;
-
-    /// Whether anybody may connect without saying who it is, because no user is known.
-    fn is_open(&self) -> bool;
+    /// The credentials are not good, are of a kind that this one does not know, or cannot be
+    /// checked now.
+    fn authenticate<'a>(
+        &'a self,
+        attempt: &'a Attempt,
+    ) -> Pin<Box<dyn Future<Output = Result<Identity, AuthError>> + Send + 'a>>;
 }
 
-/// The credentials were not good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AccessRefused;
-
-/// Users and tokens from the settings.
-pub struct StaticAuthenticator {
-    users: Vec<(Arc<str>, String)>,
-    tokens: Vec<(Arc<str>, String)>,
-    allows_anonymous: bool,
+/// Somebody who wants to come in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Attempt {
+    /// What was given; `None`: nothing.
+    pub credentials: Option<Credentials>,
+    /// From where, where that is known: what costs much is limited for each address.
+    pub peer: Option<IpAddr>,
 }
 
-impl StaticAuthenticator {
-    /// Takes pairs of user name and password, and of user name and token. `anonymous` lets
-    /// clients without credentials in; with neither users nor tokens all are let in.
-    pub fn new(users: Vec<(String, String)>, tokens: Vec<(String, String)>, anonymous: bool) -> Self {
-        let named = |pairs: Vec<(String, String)>| {
-            pairs.into_iter().map(|(name, secret)| (name.into(), secret)).collect::<Vec<_>>()
-        };
-        Self { users: named(users), tokens: named(tokens), allows_anonymous: anonymous }
+/// Who somebody is, and for how long that holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Who.
+    pub principal: Principal,
+    /// When the proof expires, in milliseconds since the Unix epoch; `None`: never.
+    pub expires_at_ms: Option<u64>,
+}
+
+impl From<Principal> for Identity {
+    fn from(principal: Principal) -> Self {
+        Self { principal, expires_at_ms: None }
     }
 }
 
-impl Authenticator for StaticAuthenticator {
-    fn authenticate(&self, credentials: Option<&Credentials>) -> Result<Principal, AccessRefused> {
+/// Why nobody was let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthError {
+    /// The credentials are not good, or none were given and some are needed.
+    Refused,
+    /// Too many attempts wait to be checked, in all or from that address.
+    Busy,
+    /// What is needed for the check cannot be had now.
+    Unavailable,
+}
+
+/// What is known of those who may come in.
+#[derive(Clone, Default)]
+pub struct Settings {
+    /// Whether nobody has to say who they are, although somebody could.
+    pub anonymous: bool,
+    /// Users with a password.
+    pub users: Vec<(User, Password)>,
+    /// Holders of a bearer token.
+    pub tokens: Vec<(User, Digest)>,
+    /// Programs with a key.
+    pub api_keys: Vec<(User, Digest)>,
+    /// Whether a client certificate that TLS verified says who somebody is.
+    pub certificates: bool,
+    /// The bounds on checks that cost much.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// Whether nobody can say who they are, so that everyone is let in.
+    pub fn is_open(&self) -> bool {
+        self.users.is_empty() && self.tokens.is_empty() && self.api_keys.is_empty() && !self.certificates
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = (self.users.len(), self.tokens.len(), self.api_keys.len());
+        write!(f, "Settings {{ anonymous: {}, users, tokens, keys: {counts:?} }}", self.anonymous)
+    }
+}
+
+/// Several at once: the first that lets somebody in decides.
+pub struct Authenticators {
+    each: Vec<Box<dyn Authenticator>>,
+    is_open: bool,
+    allows_anonymous: bool,
+    allows_certificates: bool,
+}
+
+impl Authenticators {
+    /// Those of the settings. With nobody known, all are let in.
+    pub fn new(settings: Settings) -> Self {
+        let is_open = settings.is_open();
+        let Settings { anonymous, users, tokens, api_keys, certificates, limits } = settings;
+        let each: Vec<Box<dyn Authenticator>> =
+            vec![Box::new(Passwords::new(users, limits)), Box::new(Tokens::new(tokens, api_keys))];
+        Self { each, is_open, allows_anonymous: anonymous, allows_certificates: certificates }
+    }
+
+    /// Lets everyone in, as nobody.
+    pub fn open() -> Self {
+        Self::new(Settings::default())
+    }
+
+    async fn ask(&self, attempt: &Attempt) -> Result<Identity, AuthError> {
         // Without users a front end may still send credentials it was written with; they
         // cannot be wrong.
-        if self.is_open() {
-            return Ok(Principal::Anonymous);
+        if self.is_open {
+            return Ok(Principal::Anonymous.into());
         }
-        match credentials {
-            None if self.allows_anonymous => Ok(Principal::Anonymous),
-            None => Err(AccessRefused),
-            Some(Credentials::Password { login, passcode }) => {
-                find(&self.users, |name, secret| equal(name, login) & equal(secret, passcode))
+        let Some(credentials) = &attempt.credentials else {
+            return if self.allows_anonymous { Ok(Principal::Anonymous.into()) } else { Err(AuthError::Refused) };
+        };
+        if let Credentials::Certificate(subject) = credentials {
+            let identity = Identity::from(Principal::User(subject.as_str().into()));
+            return if self.allows_certificates && identity.is_fit() { Ok(identity) } else { Err(AuthError::Refused) };
+        }
+        let mut error = AuthError::Refused;
+        for authenticator in &self.each {
+            match authenticator.authenticate(attempt).await {
+                Ok(identity) if identity.is_fit() => return Ok(identity),
+                Ok(_) | Err(AuthError::Refused) => {}
+                // Another may still know them; otherwise this is what the client should hear.
+                Err(other) => error = other,
             }
-            Some(Credentials::Token(token)) => find(&self.tokens, |_, secret| equal(secret, token)),
         }
-    }
-
-    fn is_open(&self) -> bool {
-        self.users.is_empty() && self.tokens.is_empty()
+        Err(error)
     }
 }
 
-/// Looks at every entry whatever was found, so that the time does not tell.
-fn find(entries: &[(Arc<str>, String)], is_it: impl Fn(&str, &str) -> bool) -> Result<Principal, AccessRefused> {
-    let mut found = None;
-    for (name, secret) in entries {
-        if is_it(name, secret) {
-            found = Some(name);
-        }
+impl Authenticator for Authenticators {
+    fn authenticate<'a>(
+        &'a self,
+        attempt: &'a Attempt,
+    ) -> Pin<Box<dyn Future<Output = Result<Identity, AuthError>> + Send + 'a>> {
+        Box::pin(self.ask(attempt))
     }
-    found.map(|name| Principal::User(Arc::clone(name))).ok_or(AccessRefused)
 }
 
-fn equal(a: &str, b: &str) -> bool {
-    a.as_bytes().ct_eq(b.as_bytes()).into()
+impl Identity {
+    /// Whether the name can be a word of a destination, a header and a line of the log.
+    fn is_fit(&self) -> bool {
+        self.principal.name().is_none_or(is_name)
+    }
 }
+
+/// Whether somebody may be called so: 1 to 255 octets without control characters.
+pub fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.contains(char::is_control)
+}
+
+/// The longest name of a principal or a role, in octets.
+pub const MAX_NAME_BYTES: usize = 255;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn without_users_and_tokens_all_are_let_in_whatever_they_say() {
-        let open = StaticAuthenticator::new(vec![], vec![], false);
-        assert_eq!(open.authenticate(None), Ok(Principal::Anonymous));
-        assert_eq!(open.authenticate(Some(&Credentials::Token("any".into()))), Ok(Principal::Anonymous));
-    }
-
-    #[test]
-    fn a_user_is_let_in_with_its_own_password_only() {
-        let auth = authenticator(false);
-        assert_eq!(auth.authenticate(Some(&password("ann", "a"))), Ok(Principal::User("ann".into())));
-        assert_eq!(auth.authenticate(Some(&password("ann", "b"))), Err(AccessRefused));
-        assert_eq!(auth.authenticate(Some(&password("bob", "a"))), Err(AccessRefused));
-        assert_eq!(auth.authenticate(Some(&password("", ""))), Err(AccessRefused));
-    }
-
-    #[test]
-    fn a_token_names_its_user() {
-        let auth = authenticator(false);
-        assert_eq!(auth.authenticate(Some(&Credentials::Token("t".into()))), Ok(Principal::User("ci".into())));
-        assert_eq!(auth.authenticate(Some(&Credentials::Token("a".into()))), Err(AccessRefused));
-    }
-
-    #[test]
-    fn no_credentials_are_enough_only_where_anonymous_is_set() {
-        assert_eq!(authenticator(false).authenticate(None), Err(AccessRefused));
-        assert_eq!(authenticator(true).authenticate(None), Ok(Principal::Anonymous));
-        assert_eq!(authenticator(true).authenticate(Some(&password("ann", "b"))), Err(AccessRefused));
-    }
-
-    fn authenticator(anonymous: bool) -> StaticAuthenticator {
-        let users = vec![("ann".into(), "a".into()), ("bob".into(), "b".into())];
-        StaticAuthenticator::new(users, vec![("ci".into(), "t".into())], anonymous)
-    }
-
-    fn password(login: &str, passcode: &str) -> Credentials {
-        Credentials::Password { login: login.into(), passcode: passcode.into() }
-    }
-}
+mod tests;

@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
+
 pub use self::sending::Admitted;
-use super::acl::{Acl, Permission};
+use super::access::Access;
 use super::app::AppHandler;
-use super::auth::{AccessRefused, Authenticator};
+use super::auth::{Attempt, AuthError, Identity};
 use super::inbox::{self, Inbox};
 use super::interest::{Interest, Shards};
 use super::mailbox;
@@ -22,7 +24,7 @@ use super::queue::{self, Full, Ledger};
 use super::selector::SelectorError;
 use super::stats::Stats;
 use super::topic::{Retained, RetainedLimits};
-use crate::message::{Credentials, Destination, DestinationKind, Message, MessageId, Principal, Publication};
+use crate::message::{Destination, DestinationKind, Message, MessageId, Operation, Principal, Publication};
 
 /// The broker. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -36,8 +38,7 @@ struct Inner {
     queues: queue::Settings,
     ledger: Arc<Ledger>,
     handlers: HashMap<&'static str, Arc<dyn AppHandler>>,
-    authenticator: Box<dyn Authenticator>,
-    acl: Acl,
+    access: ArcSwap<Access>,
     stats: Stats,
     sequence: AtomicU64,
     mailbox_limits: mailbox::Limits,
@@ -88,6 +89,9 @@ pub enum BrokerError {
     /// The credentials of a SUBSCRIBE are not good. Says no more, on purpose.
     #[error("the credentials were not accepted")]
     AccessRefused,
+    /// The credentials of a SUBSCRIBE cannot be checked now.
+    #[error("the credentials cannot be checked now; try again later")]
+    LoginsBusy,
     /// A wildcard in a SEND.
     #[error("{0} is a pattern; a message goes to one destination")]
     SendToPattern(Destination),
@@ -164,7 +168,7 @@ impl BrokerError {
             | Self::TempQueueTaken(_)
             | Self::TooLong(_)
             | Self::Selector(_) => 400,
-            Self::QueueFull(_) => 503,
+            Self::LoginsBusy | Self::QueueFull(_) => 503,
             Self::RetainedFull => 507,
         }
     }
@@ -191,13 +195,8 @@ pub enum Target {
 
 impl Broker {
     /// Makes a broker with the handlers behind `/app/NAME`.
-    pub fn new(
-        settings: Settings,
-        authenticator: Box<dyn Authenticator>,
-        handlers: HashMap<&'static str, Arc<dyn AppHandler>>,
-    ) -> Self {
+    pub fn new(settings: Settings, access: Access, handlers: HashMap<&'static str, Arc<dyn AppHandler>>) -> Self {
         let shards = settings.shards.clamp(1, Shards::MAX);
-        let acl = Acl { open: authenticator.is_open() };
         Self(Arc::new(Inner {
             interest: Interest::default(),
             retained: Retained::new(settings.retained),
@@ -206,8 +205,7 @@ impl Broker {
             queues: settings.queues,
             ledger: Arc::new(Ledger::new(settings.queues.limits)),
             handlers,
-            authenticator,
-            acl,
+            access: ArcSwap::from_pointee(access),
             stats: Stats::default(),
             sequence: AtomicU64::new(1),
             mailbox_limits: settings.mailbox,
@@ -262,12 +260,30 @@ impl Broker {
         &self.0.mailbox_limits
     }
 
-    /// Who these credentials belong to.
+    /// Who somebody is that wants to come in; counts what is refused.
     ///
     /// # Errors
-    /// They are not good, or missing.
-    pub fn authenticate(&self, credentials: Option<&Credentials>) -> Result<Principal, AccessRefused> {
-        self.0.authenticator.authenticate(credentials)
+    /// The credentials are not good, missing, or cannot be checked now.
+    pub fn authenticate(
+        &self,
+        attempt: Attempt,
+    ) -> impl Future<Output = Result<Identity, AuthError>> + Send + use<> + 'static {
+        let broker = self.clone();
+        async move {
+            let access = broker.0.access.load_full();
+            let checked = access.authenticate(&attempt).await;
+            match checked {
+                Ok(_) => {}
+                Err(AuthError::Refused) => broker.stats().logins_refused.add(1),
+                Err(AuthError::Busy | AuthError::Unavailable) => broker.stats().logins_unchecked.add(1),
+            }
+            checked
+        }
+    }
+
+    /// Takes other users and rules from here on. Who is connected stays so.
+    pub fn reload(&self, access: Access) {
+        self.0.access.store(Arc::new(access));
     }
 
     /// Where a subscription of `principal` to `destination`, a name or a pattern, leads.
@@ -275,7 +291,7 @@ impl Broker {
     /// # Errors
     /// The destination is unknown or not allowed.
     pub fn subscribe_target(&self, principal: &Principal, destination: &Destination) -> Result<Target, BrokerError> {
-        self.target(principal, Permission::Subscribe, destination)
+        self.target(principal, Operation::Subscribe, destination)
     }
 
     /// The retained values that a new subscription to `destination` gets.
@@ -286,7 +302,7 @@ impl Broker {
     fn target(
         &self,
         principal: &Principal,
-        permission: Permission,
+        operation: Operation,
         destination: &Destination,
     ) -> Result<Target, BrokerError> {
         let target = match destination.kind() {
@@ -295,9 +311,9 @@ impl Broker {
             DestinationKind::App => Target::App(self.handler(destination)?),
             DestinationKind::Unknown => return Err(BrokerError::UnknownDestination(destination.clone())),
         };
-        self.permit(principal, permission, destination)?;
+        self.permit(principal, operation, destination)?;
         if matches!(target, Target::Queue) {
-            if permission == Permission::Subscribe && Pattern::of(destination).is_some() {
+            if operation == Operation::Subscribe && Pattern::of(destination).is_some() {
                 return Err(BrokerError::QueuePattern(destination.clone()));
             }
             if !queue::is_name_short_enough(destination) {
@@ -367,15 +383,16 @@ impl Broker {
     fn permit(
         &self,
         principal: &Principal,
-        permission: Permission,
+        operation: Operation,
         destination: &Destination,
     ) -> Result<(), BrokerError> {
-        if self.0.acl.allows(principal, permission, destination) {
+        if self.0.access.load().allows(principal, operation, destination) {
             return Ok(());
         }
-        let what = match permission {
-            Permission::Subscribe => "subscribe to",
-            Permission::Send => "send to",
+        let what = match operation {
+            Operation::Subscribe => "subscribe to",
+            Operation::Send => "send to",
+            Operation::App => "call",
         };
         Err(BrokerError::NotAllowed { principal: principal.clone(), what, destination: destination.clone() })
     }

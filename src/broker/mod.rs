@@ -3,6 +3,7 @@
 //! What lives here: matching, mailboxes, a shard's routing table, the interest of shards in
 //! destinations, permissions and counters. What does not: sockets, tasks, wire formats.
 
+pub mod access;
 pub mod acl;
 pub mod address;
 pub mod app;

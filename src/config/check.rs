@@ -6,12 +6,13 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 
+use super::auth;
 use super::error::Place;
 use super::path::Path;
 use super::raw::{self, Raw};
 use super::sources::Merged;
 use super::units::{Size, Time};
-use super::{Auth, Config, ConfigError, Log, LogFormat, MailboxLimits, Metrics, Schedule, Server, SockJs, Tcp, Topics};
+use super::{Config, ConfigError, Log, LogFormat, MailboxLimits, Metrics, Schedule, Server, SockJs, Tcp, Topics};
 use crate::broker::queue;
 use crate::message::Destination;
 use crate::net::tls::{Identity, IdentityError};
@@ -32,7 +33,7 @@ pub(super) fn config(merged: Merged) -> Result<Config, ConfigError> {
         topics: Topics { retained: raw.topics.retained, retained_bytes: raw.topics.retained_bytes.0 },
         queues: queues(&raw.queues),
         sockjs: sockjs(&raw.sockjs),
-        auth: Auth { users: raw.auth.users.clone(), tokens: raw.auth.tokens.clone(), anonymous: raw.auth.anonymous },
+        auth: auth::auth(&merged)?,
         metrics: metrics(&merged)?,
         schedule: schedules(&merged)?,
         written: merged.raw,
@@ -83,7 +84,7 @@ fn listen(merged: &Merged, key: &str, written: &str) -> Result<SocketAddr, Confi
     let Raw { server, auth, .. } = &merged.raw;
     let path = Path::of(key);
     let address: SocketAddr = written.parse().map_err(|_| merged.refuse(&path, super::texts::LISTEN.allowed))?;
-    let is_open = auth.users.is_empty() && auth.tokens.is_empty();
+    let is_open = auth.users.is_empty() && auth.tokens.is_empty() && auth.api_keys.is_empty();
     if is_open && !server.allow_open && !address.ip().to_canonical().is_loopback() {
         return Err(merged.refuse(&path, OPEN));
     }
@@ -240,11 +241,11 @@ fn sizes_fit(merged: &Merged) -> Result<(), ConfigError> {
 }
 
 fn names_are_unique(merged: &Merged) -> Result<(), ConfigError> {
-    let raw::Auth { users, tokens, .. } = &merged.raw.auth;
+    let raw::Auth { users, tokens, api_keys, .. } = &merged.raw.auth;
     let repeated = [
         ("auth.users", "name", repeated(users.iter().map(|user| user.name.as_str()))),
         ("auth.tokens", "name", repeated(tokens.iter().map(|token| token.name.as_str()))),
-        ("auth.tokens", "token", repeated(tokens.iter().map(|token| token.token.expose()))),
+        ("auth.api_keys", "name", repeated(api_keys.iter().map(|key| key.name.as_str()))),
         ("schedule", "name", repeated(merged.raw.schedule.iter().map(|job| job.name.as_str()))),
     ];
     for (list, key, at) in repeated {
@@ -257,7 +258,7 @@ fn names_are_unique(merged: &Merged) -> Result<(), ConfigError> {
 }
 
 /// The positions of the first value that stands twice.
-fn repeated<'a>(values: impl Iterator<Item = &'a str> + Clone) -> Option<(usize, usize)> {
+pub(super) fn repeated<'a>(values: impl Iterator<Item = &'a str> + Clone) -> Option<(usize, usize)> {
     let mut seen = HashSet::new();
     let (again, value) = values.clone().enumerate().find(|(_, value)| !seen.insert(*value))?;
     let first = values.clone().position(|earlier| earlier == value)?;

@@ -251,32 +251,67 @@ impl Default for SockJs {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Auth {
     pub(super) anonymous: bool,
+    pub(super) checks: usize,
+    pub(super) checks_waiting: usize,
+    pub(super) checks_waiting_per_address: usize,
     pub(super) users: Vec<User>,
     pub(super) tokens: Vec<Token>,
+    pub(super) api_keys: Vec<ApiKey>,
 }
 
-/// A user who logs in with a passcode.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct User {
-    /// The name: 1 to 255 octets, no colon, unique.
-    pub name: String,
-    /// The passcode; not empty.
-    pub passcode: Secret,
+impl Default for Auth {
+    fn default() -> Self {
+        let limits = crate::broker::auth::Limits::default();
+        Self {
+            anonymous: false,
+            checks: limits.running,
+            checks_waiting: limits.waiting,
+            checks_waiting_per_address: limits.waiting_per_address,
+            users: Vec::new(),
+            tokens: Vec::new(),
+            api_keys: Vec::new(),
+        }
+    }
 }
 
-/// A program that shows a bearer token.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Token {
-    /// Who the token stands for: 1 to 255 octets, no colon, unique.
-    pub name: String,
-    /// The token; not empty, unique.
-    pub token: Secret,
+pub(super) struct User {
+    pub(super) name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) passcode: Option<Secret>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) password_hash: Option<Secret>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) roles: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Token {
+    pub(super) name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) token: Option<Secret>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) token_sha256: Option<Secret>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) roles: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ApiKey {
+    pub(super) name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) key: Option<Secret>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) key_sha256: Option<Secret>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) roles: Vec<String>,
 }
 
 /// A string that neither `Debug` nor serialization shows: both write `***`.
@@ -284,11 +319,11 @@ pub struct Token {
 /// `==` is for settings only; compare what a peer sent in constant time.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub struct Secret(String);
+pub(super) struct Secret(String);
 
 impl Secret {
     /// The string itself.
-    pub fn expose(&self) -> &str {
+    pub(super) fn expose(&self) -> &str {
         &self.0
     }
 }

@@ -100,8 +100,9 @@ pub(super) fn children(pattern: &str) -> Vec<&'static str> {
 /// A value as TOML, short, and masked if it is a secret or holds one.
 pub(super) fn shown(path: &Path, value: &Value) -> String {
     let root = path.root();
-    let within_auth = root == "auth" || root.starts_with("auth.users") || root.starts_with("auth.tokens");
-    if within_auth && !path.pattern().ends_with("].name") {
+    let of_secrets = ["auth.users", "auth.tokens", "auth.api_keys"].iter().any(|list| root.starts_with(list));
+    let is_harmless = path.pattern().ends_with("].name") || path.pattern().contains("].roles");
+    if (root == "auth" || of_secrets) && !is_harmless {
         return MASK.to_owned();
     }
     let text = value.to_string();
@@ -305,12 +306,24 @@ pub(super) const RULES: &[Rule] = &[
     count("sockjs.sessions", 1, 10_000_000),
     count("sockjs.sessions_per_address", 0, 10_000_000),
     flag("auth.anonymous"),
+    count("auth.checks", 1, 64),
+    count("auth.checks_waiting", 1, 100_000),
+    count("auth.checks_waiting_per_address", 1, 100_000),
     tables("auth.users"),
     required("auth.users[].name", texts::LOGIN),
-    required("auth.users[].passcode", texts::SECRET),
+    text("auth.users[].passcode", texts::SECRET),
+    text("auth.users[].password_hash", texts::PASSWORD_HASH),
+    texts("auth.users[].roles", texts::ROLE),
     tables("auth.tokens"),
     required("auth.tokens[].name", texts::LOGIN),
-    required("auth.tokens[].token", texts::SECRET),
+    text("auth.tokens[].token", texts::SECRET),
+    text("auth.tokens[].token_sha256", texts::SHA256),
+    texts("auth.tokens[].roles", texts::ROLE),
+    tables("auth.api_keys"),
+    required("auth.api_keys[].name", texts::LOGIN),
+    text("auth.api_keys[].key", texts::SECRET),
+    text("auth.api_keys[].key_sha256", texts::SHA256),
+    texts("auth.api_keys[].roles", texts::ROLE),
     flag("metrics.enabled"),
     choice("metrics.profile", &["documented", "dashboard"]),
     time("metrics.period", 100, HOUR),

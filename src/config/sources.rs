@@ -179,6 +179,11 @@ impl Merged {
         ConfigError::Refused { place: self.place_of(path), key: path.to_string(), value, allowed: allowed.into() }
     }
 
+    /// The error for a value that is not there although another makes it needed.
+    pub(super) fn missing(&self, path: &Path, allowed: impl Into<String>) -> ConfigError {
+        ConfigError::Missing { place: self.place_of(path), key: path.to_string(), allowed: allowed.into() }
+    }
+
     /// The error for a value that names a file which is not what it must be.
     pub(super) fn refuse_file(&self, path: &Path, reason: impl Into<String>) -> ConfigError {
         let value = self.shown(path);

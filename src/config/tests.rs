@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::rules::{Kind, RULES};
 use super::*;
+use crate::broker::auth::{Digest, Password};
 
 const SAMPLE: &str = include_str!("../../fixtures/stompbox.toml");
 
@@ -30,7 +31,11 @@ fn the_sample_file_has_every_setting_and_what_it_may_be() {
 
 /// The part of the sample file about a table.
 fn section(table: &str) -> &'static str {
-    let name = table.trim_end_matches("[]").trim_end_matches(".users").trim_end_matches(".tokens");
+    let name = table
+        .trim_end_matches("[]")
+        .trim_end_matches(".users")
+        .trim_end_matches(".tokens")
+        .trim_end_matches(".api_keys");
     if name.is_empty() || name == "schedule" {
         return SAMPLE.split_once("recent_bytes = ").unwrap().1;
     }
@@ -49,14 +54,16 @@ fn there_is_a_rule_for_every_setting_and_a_setting_for_every_rule() {
     leaves("", &toml::Value::try_from(all).unwrap(), &mut keys);
     let mut rules: Vec<_> = RULES.iter().filter(|r| !matches!(r.kind, Kind::Tables)).map(|r| r.key).collect();
     keys.sort();
+    keys.dedup();
     rules.sort_unstable();
     assert_eq!(keys, rules);
 }
 
 const EVERYTHING: &str = r#"
     [auth]
-    users = [{ name = "ann", passcode = "s3cret" }]
-    tokens = [{ name = "ci", token = "t0ken" }]
+    users = [{ name = "ann", passcode = "s3cret" }, { name = "bob", password_hash = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$W+dZyc2DYnDWyJHuf9ALSjCS1Bq8qYJcPAEFhyYj6ns", roles = ["a"] }]
+    tokens = [{ name = "ci", token = "t0ken" }, { name = "cd", token_sha256 = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", roles = ["a"] }]
+    api_keys = [{ name = "ci", key = "s3cret" }, { name = "cd", key_sha256 = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", roles = ["a"] }]
     [[schedule]]
     name = "n"
     cron = "0 0 * * * *"
@@ -71,10 +78,8 @@ fn leaves(key: &str, value: &toml::Value, keys: &mut Vec<String>) {
             let dot = if key.is_empty() { "" } else { "." };
             leaves(&format!("{key}{dot}{name}"), value, keys);
         }
-    } else if let Some(first) = value.as_array().and_then(|list| list.first())
-        && first.is_table()
-    {
-        leaves(&format!("{key}[]"), first, keys);
+    } else if let Some(list) = value.as_array().filter(|list| list.first().is_some_and(toml::Value::is_table)) {
+        list.iter().for_each(|entry| leaves(&format!("{key}[]"), entry, keys));
     } else {
         keys.push(key.to_owned());
     }
@@ -150,8 +155,10 @@ fn what_is_written_arrives_in_the_checked_settings() {
     assert_eq!(config.metrics.events.profile, feeds::events::Profile::Dashboard);
     assert_eq!(config.mailbox.bytes, 4096);
     let everything = load(EVERYTHING);
-    assert_eq!(everything.auth.users[0].passcode.expose(), "s3cret");
-    assert_eq!(everything.auth.tokens[0].token.expose(), "t0ken");
+    assert_eq!(everything.auth.users[0], ("ann".into(), Password::plain("s3cret")));
+    assert!(everything.auth.users[1].0.has_role("a"));
+    assert_eq!(everything.auth.tokens[0], ("ci".into(), Digest::of("t0ken")));
+    assert_eq!(everything.auth.api_keys[0], ("ci".into(), Digest::of("s3cret")));
     assert_eq!(everything.schedule[0].destination.as_str(), "/topic/a");
     assert!(!everything.schedule[0].retain);
 }
@@ -266,7 +273,7 @@ fn an_unknown_setting_is_named_with_those_there_are() {
     );
     assert_eq!(
         error("[auth]\nusers = [\n{ name = \"a\", passcode = \"s3cret\", role = \"x\" }]"),
-        "stompbox.toml, line 3, column 36: there is no setting auth.users[0].role; allowed here: name, passcode"
+        "stompbox.toml, line 3, column 36: there is no setting auth.users[0].role; allowed here: name, passcode, password_hash, roles"
     );
     // A quoted key that looks like a dotted one is stopped by the last check
     assert!(error("\"server.listen\" = \"127.0.0.1:1\"").contains("server.listen"));
@@ -362,6 +369,36 @@ fn secrets_are_masked_wherever_settings_are_shown() {
     let shown = format!("{config:?} {}", config.to_toml().unwrap());
     assert!(!shown.contains("s3cret") && !shown.contains("t0ken"), "{shown}");
     assert!(config.to_toml().unwrap().contains("passcode = \"***\""));
+    assert!(config.to_toml().unwrap().contains("password_hash = \"***\""));
+    assert!(config.to_toml().unwrap().contains("token_sha256 = \"***\""));
+}
+
+#[test]
+fn a_secret_stands_in_the_settings_as_it_is_or_by_its_hash() {
+    assert_eq!(
+        error("auth.users = [{ name = \"ann\" }]"),
+        "stompbox.toml, line 1, column 15: auth.users[0].passcode is missing; it must be there, or password_hash in \
+         its place"
+    );
+    let hash = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$W+dZyc2DYnDWyJHuf9ALSjCS1Bq8qYJcPAEFhyYj6ns";
+    assert_eq!(
+        error(&format!("auth.users = [{{ name = \"ann\", passcode = \"a\", password_hash = \"{hash}\" }}]")),
+        "stompbox.toml, line 1, column 31: auth.users[0].passcode = *** is refused: it must be absent where \
+         password_hash stands"
+    );
+    assert!(error("auth.users = [{ name = \"ann\", password_hash = \"s3cret\" }]").ends_with(
+        "auth.users[0].password_hash = *** is refused: it must be an argon2id hash as stompbox \
+                 hash-password prints it"
+    ));
+    assert!(error("auth.tokens = [{ name = \"ci\", token_sha256 = \"s3cret\" }]").ends_with(
+        "token_sha256 = *** is refused: it must be the 64 hexadecimal digits that stompbox \
+                 hash-password --token prints"
+    ));
+    // A token and the hash of the same one
+    let digest = Digest::of("a");
+    let twice =
+        format!("auth.tokens = [{{ name = \"a\", token = \"a\" }}, {{ name = \"b\", token_sha256 = \"{digest}\" }}]");
+    assert!(error(&twice).contains("auth.tokens[1].token = "), "{}", error(&twice));
 }
 
 #[test]
@@ -386,7 +423,7 @@ fn a_variable_takes_lists_and_strings_that_look_like_numbers() {
     let hosts = Config::load(variable("STOMPBOX_STOMP__HOSTS", r#"["a", "b"]"#)).unwrap();
     assert_eq!(hosts.stomp.hosts, ["a", "b"]);
     let users = Config::load(variable("STOMPBOX_AUTH__USERS", r#"[{ name = "1", passcode = "2" }]"#)).unwrap();
-    assert_eq!(users.auth.users[0].passcode.expose(), "2");
+    assert_eq!(users.auth.users, [("1".into(), Password::plain("2"))]);
     let size = Config::load(variable("STOMPBOX_MAILBOX__BYTES", "4096")).unwrap();
     assert_eq!(size.mailbox.bytes, 4096);
 }

@@ -6,6 +6,7 @@ use croner::parser::{CronParser, Seconds};
 use tracing_subscriber::EnvFilter;
 
 use super::rules::Text;
+use crate::broker::auth::{Digest, Password};
 use crate::message::{Destination, DestinationKind, MAX_DESTINATION_BYTES};
 use crate::sockjs::Transport;
 
@@ -60,6 +61,19 @@ pub(super) const LOGIN: Text = Text {
 };
 
 pub(super) const SECRET: Text = Text { allowed: "a string that is not empty", accepts: |text| !text.is_empty() };
+
+pub(super) const PASSWORD_HASH: Text = Text {
+    allowed: "an argon2id hash as stompbox hash-password prints it",
+    accepts: |text| Password::hashed(text).is_ok(),
+};
+
+pub(super) const SHA256: Text = Text {
+    allowed: "the 64 hexadecimal digits that stompbox hash-password --token prints",
+    accepts: |text| Digest::parse(text).is_some(),
+};
+
+pub(super) const ROLE: Text =
+    Text { allowed: "a role of 1 to 255 octets without control characters", accepts: is_line };
 
 pub(super) const TOPIC: Text = Text {
     allowed: "a destination such as /topic/NAME",

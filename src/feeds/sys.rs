@@ -46,6 +46,7 @@ struct Snapshot {
     dropped: Dropped,
     slow_consumers: u64,
     refused: u64,
+    logins: Logins,
     queues: Queues,
 }
 
@@ -73,6 +74,13 @@ struct Dropped {
     binary: u64,
     absent: u64,
     dead_letter: u64,
+}
+
+/// Attempts to log in that did not succeed.
+#[derive(Debug, Serialize)]
+struct Logins {
+    refused: u64,
+    unchecked: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -123,6 +131,7 @@ impl Snapshot {
             },
             slow_consumers: stats.slow_consumers.value(),
             refused: stats.refused.value(),
+            logins: Logins { refused: stats.logins_refused.value(), unchecked: stats.logins_unchecked.value() },
             queues: Queues { count, messages: total.messages, bytes: total.bytes, deepest: deepest.collect() },
         }
     }

@@ -18,10 +18,11 @@ use warp::{Filter, Rejection, Reply};
 
 use super::{Site, auth};
 use crate::broker::Broker;
+use crate::broker::auth::{Attempt, AuthError};
 use crate::feeds::events::{Events, Health, PageRequest, Rejected, Running};
 use crate::feeds::metrics::{moment, publish};
 use crate::message::Destination;
-use crate::net::http::RequestBodyError;
+use crate::net::http::{PeerAddress, RequestBodyError};
 
 /// Why a request was not answered as it wished.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ enum Refused {
     BrokenOff,
     Stalled,
     Unauthorized,
+    LoginsBusy,
 }
 
 impl Reject for Refused {}
@@ -70,6 +72,9 @@ pub(super) async fn on_rejection(rejection: Rejection) -> Result<Response, Infal
             Refused::Stalled => (StatusCode::REQUEST_TIMEOUT, "the body took too long to come".into()),
             Refused::BrokenOff => (StatusCode::BAD_REQUEST, "the body broke off".into()),
             Refused::Unauthorized => (StatusCode::UNAUTHORIZED, "Access refused".into()),
+            Refused::LoginsBusy => {
+                (StatusCode::SERVICE_UNAVAILABLE, "too many logins wait to be checked; try again later".into())
+            }
         }
     } else if rejection.is_not_found() {
         (StatusCode::NOT_FOUND, "there is nothing here".into())
@@ -176,12 +181,19 @@ fn guard(broker: &Broker) -> BoxedFilter<()> {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::header::headers_cloned()
         .and(query)
-        .and_then(move |headers: HeaderMap, query: String| {
-            let allowed = broker.authenticate(auth::credentials(&headers, &query).as_ref()).is_ok();
-            if !allowed {
+        .and(warp::ext::optional::<PeerAddress>())
+        .and_then(move |headers: HeaderMap, query: String, peer: Option<PeerAddress>| {
+            let broker = broker.clone();
+            let attempt =
+                Attempt { credentials: auth::credentials(&headers, &query), peer: peer.map(|peer| peer.0.ip()) };
+            async move {
+                let Err(error) = broker.authenticate(attempt).await else { return Ok(()) };
                 broker.stats().refused.add(1);
+                Err(warp::reject::custom(match error {
+                    AuthError::Refused => Refused::Unauthorized,
+                    AuthError::Busy | AuthError::Unavailable => Refused::LoginsBusy,
+                }))
             }
-            async move { if allowed { Ok(()) } else { Err(warp::reject::custom(Refused::Unauthorized)) } }
         })
         .untuple_one()
         .boxed()

@@ -3,6 +3,7 @@
 //! The shard writes deliveries straight to the socket; the task reads, keeps time, and takes
 //! over the writing where the socket would block.
 
+mod authenticating;
 mod ending;
 mod publishing;
 mod queueing;
@@ -12,6 +13,7 @@ mod writing;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use std::time::Instant;
 
 use tracing::{debug, error, info};
 
+use self::authenticating::{Checking, Purpose};
 use self::ending::{Ending, Finishing, Leaving};
 use self::publishing::Work;
 use self::queueing::Queueing;
@@ -38,6 +41,8 @@ use crate::session::{Action, Refusal, Reply, Session, Ticket, TransactionAction,
 pub struct Connection<S: ?Sized = dyn Session> {
     id: u64,
     key: ConnectionKey,
+    /// The client's address, where that is known.
+    peer: Option<IpAddr>,
     fanout: Rc<Fanout>,
     io: Box<dyn MessageIo>,
     /// Whether the shard has it on its list of those to flush.
@@ -54,6 +59,8 @@ struct State<S: ?Sized = dyn Session> {
     subscriptions: Vec<(SubscriptionId, Destination)>,
     /// What waits for room in a shard's inbox; nothing else is done meanwhile.
     publishing: Option<Box<Publishing>>,
+    /// What waits for credentials to be checked; nothing else is done meanwhile.
+    checking: Option<Box<Checking>>,
     /// What only those sessions have that use queues.
     queueing: Option<Box<Queueing>>,
     /// The peer sends no more, and may still read.
@@ -71,7 +78,14 @@ struct Publishing {
 
 impl<S: Session> Connection<S> {
     /// Puts a session on a transport; the caller spawns [`Connection::run`].
-    pub(super) fn new(id: u64, key: ConnectionKey, fanout: Rc<Fanout>, io: Box<dyn MessageIo>, session: S) -> Self {
+    pub(super) fn new(
+        id: u64,
+        key: ConnectionKey,
+        peer: Option<IpAddr>,
+        fanout: Rc<Fanout>,
+        io: Box<dyn MessageIo>,
+        session: S,
+    ) -> Self {
         let state = State {
             mailbox: Mailbox::default(),
             unwritten: VecDeque::new(),
@@ -79,13 +93,14 @@ impl<S: Session> Connection<S> {
             waker: None,
             subscriptions: Vec::new(),
             publishing: None,
+            checking: None,
             queueing: None,
             finishing: None,
             ending: None,
             is_over: false,
             session,
         };
-        Self { id, key, fanout, io, is_dirty: Cell::new(false), state: RefCell::new(state) }
+        Self { id, key, peer, fanout, io, is_dirty: Cell::new(false), state: RefCell::new(state) }
     }
 }
 
@@ -186,6 +201,7 @@ impl Connection {
             self.perform(state, now);
             // After it, so that what it began to wait for wakes this task.
             self.poll_publishing(state, now, cx);
+            self.poll_checking(state, now, cx);
             self.flush(state, now);
             self.finish(state, now);
             if state.is_over {
@@ -232,7 +248,10 @@ impl Connection {
         if state.ending.is_some() {
             return true;
         }
-        state.publishing.is_none() && state.session.wants_read() && state.mailbox.octets_bytes() < ANSWER_BYTES
+        state.publishing.is_none()
+            && state.checking.is_none()
+            && state.session.wants_read()
+            && state.mailbox.octets_bytes() < ANSWER_BYTES
     }
 
     fn poll_write_ready(&self, state: &mut State, cx: &mut Context<'_>) -> bool {
@@ -322,21 +341,9 @@ impl Connection {
             match action {
                 Action::Transmit(image) => state.mailbox.push_octets(image),
                 Action::Authenticate { ticket, credentials, host } => {
-                    let reply = match self.broker().authenticate(credentials.as_ref()) {
-                        Ok(principal) => {
-                            let transport = self.io.transport();
-                            info!(connection = self.id, transport, %principal, "connected");
-                            // STOMP 1.2 "CONNECT": host is required from 1.1 on; many clients omit it.
-                            debug!(connection = self.id, host = host.as_deref(), "the host that the client named");
-                            Reply::Authenticated { principal }
-                        }
-                        Err(_) => {
-                            self.broker().stats().refused.add(1);
-                            info!(connection = self.id, transport = self.io.transport(), "access refused");
-                            Reply::Refused(Refusal::new(401, "Access refused"))
-                        }
-                    };
-                    state.session.handle_reply(now, ticket, reply);
+                    // STOMP 1.2 "CONNECT": host is required from 1.1 on; many clients omit it.
+                    debug!(connection = self.id, host = host.as_deref(), "the host that the client named");
+                    self.authenticate(state, ticket, Purpose::Connect, credentials);
                 }
                 Action::Publish { ticket, publication } => {
                     self.carry_out(state, now, ticket, Work::of_frame(TransactionAction::Publish(publication)));
@@ -361,9 +368,10 @@ impl Connection {
 
 impl State {
     /// Whether the session's next action may be carried out: not while a publication waits for
-    /// room, nor while the peer does not take its answers.
+    /// room or credentials for their check, nor while the peer does not take its answers.
     fn may_act(&self) -> bool {
-        self.publishing.is_none() && (self.session.is_closed() || self.mailbox.octets_bytes() < ANSWER_BYTES)
+        let may_answer = self.checking.is_none() && self.mailbox.octets_bytes() < ANSWER_BYTES;
+        self.publishing.is_none() && (self.session.is_closed() || may_answer)
     }
 }
 

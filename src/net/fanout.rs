@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -73,12 +74,19 @@ impl Fanout {
         info!(connection = id, peer, transport = io.transport(), "accepted");
         let name = session_name();
         let session = stomp::Session::new(Arc::clone(&self.settings), io.framing(), name, offered, clock::now());
-        self.drive(io, id, session);
+        let address = peer.parse().map(|peer: SocketAddr| peer.ip()).or_else(|_| peer.parse()).ok();
+        self.drive(io, id, address, session);
     }
 
-    fn drive(self: &Rc<Self>, io: Box<dyn MessageIo>, id: u64, session: impl Session + 'static) {
+    fn drive(
+        self: &Rc<Self>,
+        io: Box<dyn MessageIo>,
+        id: u64,
+        address: Option<IpAddr>,
+        session: impl Session + 'static,
+    ) {
         let key = self.vacancy();
-        let connection: Rc<Connection> = Rc::new(Connection::new(id, key, Rc::clone(self), io, session));
+        let connection: Rc<Connection> = Rc::new(Connection::new(id, key, address, Rc::clone(self), io, session));
         self.connections.borrow_mut()[key.place as usize].connection = Some(Rc::clone(&connection));
         if self.is_draining.get() {
             connection.end(Trouble::ShuttingDown);

@@ -19,3 +19,4 @@ mod process;
 mod rest;
 mod shard;
 mod sockjs;
+mod trust;

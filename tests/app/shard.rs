@@ -11,8 +11,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use stompbox::broker::access::Access;
 use stompbox::broker::app::{AppAnswer, AppEffect, AppHandler};
-use stompbox::broker::auth::StaticAuthenticator;
 use stompbox::broker::topic::RetainedLimits;
 use stompbox::broker::{Broker, BrokerError, Settings, inbox, mailbox};
 use stompbox::config::Config;
@@ -200,8 +200,7 @@ async fn in_shard(settings: &str, test: impl AsyncFnOnce(&Shard)) {
     };
     let handlers: HashMap<&str, Arc<dyn AppHandler>> =
         HashMap::from([("/app/ask", Arc::new(Answers(Arc::clone(&asked))) as Arc<dyn AppHandler>)]);
-    let authenticator = StaticAuthenticator::new(Vec::new(), Vec::new(), true);
-    let broker = Broker::new(limits, Box::new(authenticator), handlers);
+    let broker = Broker::new(limits, Access::open(), handlers);
     let fanout = Fanout::new(0, broker.clone(), Arc::new(config.stomp));
     LocalSet::new()
         .run_until(async {

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use super::{Broker, BrokerError, PublishError, Target, now_ms};
-use crate::broker::acl::Permission;
 use crate::broker::app::{AppEffect, AppHandler};
 use crate::broker::pattern::Pattern;
 use crate::broker::queue::content_bytes;
 use crate::broker::topic::RetainedFull;
-use crate::message::{Destination, DestinationKind, Message, MessageId, Principal, Publication};
+use crate::message::{Destination, DestinationKind, Message, MessageId, Operation, Principal, Publication};
 
 /// A SEND that nothing is in the way of any more.
 pub enum Admitted {
@@ -83,7 +82,7 @@ impl Broker {
         publication: Publication,
         is_transaction: bool,
     ) -> Result<Planned, BrokerError> {
-        let target = self.target(principal, Permission::Send, &publication.destination)?;
+        let target = self.target(principal, Operation::Send, &publication.destination)?;
         let terms = match &target {
             Target::Topic | Target::Queue => Terms::of(&publication)?,
             Target::App(handler) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Connection, Queueing, State};
+use super::{Connection, Purpose, Queueing, State};
 use crate::broker::app::AppHandler;
 use crate::broker::handle::Target;
 use crate::broker::queue::Request;
@@ -15,7 +15,23 @@ use crate::session::{AckMode, Reply, ReplyTo, Subscription, Ticket};
 
 impl Connection {
     pub(super) fn subscribe(&self, state: &mut State, now: Instant, ticket: Ticket, subscription: Subscription) {
-        if let Err(error) = self.try_subscribe(state, now, ticket, &subscription) {
+        if let Some(credentials) = subscription.credentials.clone() {
+            let purpose = Purpose::Subscribe(Box::new(subscription));
+            return self.authenticate(state, ticket, purpose, Some(credentials));
+        }
+        let principal = state.session.principal().clone();
+        self.subscribe_as(state, now, ticket, &subscription, &principal);
+    }
+
+    pub(super) fn subscribe_as(
+        &self,
+        state: &mut State,
+        now: Instant,
+        ticket: Ticket,
+        subscription: &Subscription,
+        principal: &Principal,
+    ) {
+        if let Err(error) = self.try_subscribe(state, now, ticket, subscription, principal) {
             self.refuse(state, now, ticket, &error);
         }
     }
@@ -26,13 +42,12 @@ impl Connection {
         now: Instant,
         ticket: Ticket,
         subscription: &Subscription,
+        principal: &Principal,
     ) -> Result<(), BrokerError> {
         let selector = subscription.selector.as_deref().map(Selector::parse).transpose()?.map(Arc::new);
-        let State { session, queueing, .. } = state;
-        let principal = self.subscriber(session.principal(), subscription)?;
-        let key = || queueing.get_or_insert_default().key();
-        let destination = address::subscribed(&subscription.destination, &principal, key)?;
-        match self.broker().subscribe_target(&principal, &destination)? {
+        let key = || state.queueing.get_or_insert_default().key();
+        let destination = address::subscribed(&subscription.destination, principal, key)?;
+        match self.broker().subscribe_target(principal, &destination)? {
             Target::Topic => {
                 let is_temp_queue = destination.kind() == DestinationKind::TempQueue;
                 if is_temp_queue && state.subscriptions.iter().any(|(_, other)| *other == destination) {
@@ -42,18 +57,7 @@ impl Connection {
                 Ok(())
             }
             Target::Queue => self.subscribe_to_queue(state, ticket, subscription, destination, selector),
-            Target::App(handler) => self.subscribe_to_app(state, now, ticket, subscription, &*handler),
-        }
-    }
-
-    /// Who subscribes: the session's principal, or whom the SUBSCRIBE's own credentials name.
-    fn subscriber(&self, own: &Principal, subscription: &Subscription) -> Result<Principal, BrokerError> {
-        let Some(credentials) = &subscription.credentials else { return Ok(own.clone()) };
-        match self.broker().authenticate(Some(credentials)) {
-            // Without users there is nobody to be named.
-            Ok(Principal::Anonymous) => Ok(own.clone()),
-            Ok(principal) => Ok(principal),
-            Err(_) => Err(BrokerError::AccessRefused),
+            Target::App(handler) => self.subscribe_to_app(state, now, ticket, subscription, principal, &*handler),
         }
     }
 
@@ -109,9 +113,10 @@ impl Connection {
         now: Instant,
         ticket: Ticket,
         subscription: &Subscription,
+        principal: &Principal,
         handler: &dyn AppHandler,
     ) -> Result<(), BrokerError> {
-        let answer = handler.handle_subscribe(state.session.principal())?;
+        let answer = handler.handle_subscribe(principal)?;
         state.session.handle_reply(now, ticket, Reply::Done);
         if let Some(answer) = answer {
             let message = self.answer(subscription.destination.clone(), answer);

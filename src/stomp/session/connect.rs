@@ -65,8 +65,12 @@ impl Session {
             Reply::Done => {}
             Reply::Refused(refusal) => {
                 // A server that cannot check says so; one that can says nothing of the reason.
-                let is_ours = refusal.status >= 500;
-                return self.end(if is_ours { SessionError::Unavailable } else { SessionError::AccessRefused }, None);
+                let error = match refusal.status {
+                    429 => SessionError::LoginsBusy,
+                    500.. => SessionError::Unavailable,
+                    _ => SessionError::AccessRefused,
+                };
+                return self.end(error, None);
             }
         }
         let Phase::Authenticating(opening) = std::mem::replace(&mut self.phase, Phase::Connected) else { return };

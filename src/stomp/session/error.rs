@@ -75,6 +75,9 @@ pub enum SessionError {
     /// The peer may not come in. Says no more, on purpose.
     #[error("the credentials were not accepted")]
     AccessRefused,
+    /// Too many want to come in at once.
+    #[error("too many logins wait to be checked; try again later")]
+    LoginsBusy,
     /// The peer named no valid destination.
     #[error("{command}: {error}")]
     Destination {
@@ -218,6 +221,7 @@ impl SessionError {
             Self::NoCommonVersion { .. } => "No common version",
             Self::UnknownHost { .. } => "Unknown host",
             Self::AccessRefused => "Access refused",
+            Self::LoginsBusy => "Too many logins",
             Self::Destination { .. } => "Bad destination",
             Self::DuplicateSubscription { .. } => "Duplicate subscription",
             Self::UnknownMessage { .. } | Self::AcknowledgedGone { .. } => "Unknown message",
@@ -255,7 +259,7 @@ impl SessionError {
                 500.. => CloseReason::InternalError,
                 _ => CloseReason::PolicyViolation,
             },
-            Self::ShuttingDown | Self::Unavailable => CloseReason::TryAgainLater,
+            Self::LoginsBusy | Self::ShuttingDown | Self::Unavailable => CloseReason::TryAgainLater,
             Self::TooMuchWaiting { .. } => CloseReason::InternalError,
             Self::Decode(_)
             | Self::NotConnected { .. }

@@ -1,0 +1,132 @@
+//! Users with passwords: argon2id hashes, or passcodes as they are.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use tokio::task::spawn_blocking;
+
+use super::gate::{Gate, Limits};
+use super::tokens::Digest;
+use super::{Attempt, AuthError, Authenticator, Identity};
+use crate::message::{Credentials, Principal, User};
+
+/// How a user's password is kept.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Password {
+    /// A digest of the password as it stands in the settings: quick to check, and as safe as
+    /// that file.
+    Plain(Digest),
+    /// An argon2id hash in the PHC form, `$argon2id$v=19$m=…`.
+    Hashed(Arc<str>),
+}
+
+/// Why a text is no hash of a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PasswordError {
+    /// Not a hash of the kind that `stompbox hash-password` prints.
+    #[error("it is no argon2id hash; make one with stompbox hash-password")]
+    NotArgon2id,
+    /// The system has no random numbers, or no memory.
+    #[error("the password cannot be hashed: {0}")]
+    Hash(String),
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(***)")
+    }
+}
+
+impl Password {
+    /// Takes a password as it is.
+    pub fn plain(passcode: &str) -> Self {
+        Self::Plain(Digest::of(passcode))
+    }
+
+    /// Takes an argon2id hash.
+    ///
+    /// # Errors
+    /// The text is none.
+    pub fn hashed(hash: &str) -> Result<Self, PasswordError> {
+        let parsed = PasswordHash::new(hash).map_err(|_| PasswordError::NotArgon2id)?;
+        let is_complete = parsed.salt.is_some() && parsed.hash.is_some();
+        if parsed.algorithm.as_str() != "argon2id" || !is_complete {
+            return Err(PasswordError::NotArgon2id);
+        }
+        Ok(Self::Hashed(hash.into()))
+    }
+}
+
+/// The argon2id hash of a password, with a salt of its own and OWASP's parameters (19 MiB, two
+/// passes, one lane).
+///
+/// # Errors
+/// The system has no random numbers.
+pub fn hash_password(password: &str) -> Result<String, PasswordError> {
+    let hash = Argon2::default().hash_password(password.as_bytes());
+    hash.map(|hash| hash.to_string()).map_err(|error| PasswordError::Hash(error.to_string()))
+}
+
+/// Asks for users by name.
+pub(super) struct Passwords {
+    users: HashMap<Box<str>, (User, Password)>,
+    /// What a name that nobody has is checked against, so that it takes as long as one that
+    /// somebody has.
+    nobody: Option<Arc<str>>,
+    gate: Gate,
+}
+
+impl Passwords {
+    pub(super) fn new(users: Vec<(User, Password)>, limits: Limits) -> Self {
+        let nobody = users.iter().find_map(|(_, password)| match password {
+            Password::Hashed(hash) => Some(Arc::clone(hash)),
+            Password::Plain(_) => None,
+        });
+        let users = users.into_iter().map(|(user, password)| (user.name().into(), (user, password))).collect();
+        Self { users, nobody, gate: Gate::new(limits) }
+    }
+
+    async fn check(&self, attempt: &Attempt) -> Result<Identity, AuthError> {
+        let Some(Credentials::Password { login, passcode }) = &attempt.credentials else {
+            return Err(AuthError::Refused);
+        };
+        let (user, hash) = match (self.users.get(login.as_str()), &self.nobody) {
+            (Some((user, Password::Plain(digest))), _) => {
+                let is_right = digest.is_of(passcode);
+                return if is_right { Ok(Principal::User(user.clone()).into()) } else { Err(AuthError::Refused) };
+            }
+            (Some((user, Password::Hashed(hash))), _) => (Some(user), hash),
+            (None, Some(hash)) => (None, hash),
+            (None, None) => return Err(AuthError::Refused),
+        };
+        let (permit, _place) = self.gate.enter(attempt.peer).await?;
+        let (hash, passcode) = (Arc::clone(hash), passcode.clone());
+        let checked = spawn_blocking(move || {
+            let is_right = is_right(&hash, &passcode);
+            drop(permit);
+            is_right
+        });
+        let is_right = checked.await.map_err(|_| AuthError::Unavailable)?;
+        user.filter(|_| is_right).map(|user| Principal::User(user.clone()).into()).ok_or(AuthError::Refused)
+    }
+}
+
+impl Authenticator for Passwords {
+    fn authenticate<'a>(
+        &'a self,
+        attempt: &'a Attempt,
+    ) -> Pin<Box<dyn Future<Output = Result<Identity, AuthError>> + Send + 'a>> {
+        Box::pin(self.check(attempt))
+    }
+}
+
+fn is_right(hash: &str, passcode: &str) -> bool {
+    let parsed = PasswordHash::new(hash);
+    parsed.is_ok_and(|hash| Argon2::default().verify_password(passcode.as_bytes(), &hash).is_ok())
+}

@@ -1,0 +1,111 @@
+//! Credentials are checked off the shard: the connection waits, unread, and its shard's others
+//! go on.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tracing::info;
+
+use super::{Connection, State};
+use crate::broker::BrokerError;
+use crate::broker::auth::{Attempt, AuthError, Identity};
+use crate::message::{Credentials, Principal};
+use crate::session::{Refusal, Reply, Subscription, Ticket};
+
+/// A check that runs; nothing else of the session is done meanwhile.
+pub(super) struct Checking {
+    ticket: Ticket,
+    purpose: Purpose,
+    check: Pin<Box<dyn Future<Output = Result<Identity, AuthError>>>>,
+}
+
+/// What the credentials came for.
+pub(super) enum Purpose {
+    /// CONNECT.
+    Connect,
+    /// A SUBSCRIBE with credentials of its own.
+    Subscribe(Box<Subscription>),
+}
+
+impl Connection {
+    pub(super) fn authenticate(
+        &self,
+        state: &mut State,
+        ticket: Ticket,
+        purpose: Purpose,
+        credentials: Option<Credentials>,
+    ) {
+        let attempt = Attempt { credentials, peer: self.peer };
+        let check = Box::pin(self.broker().authenticate(attempt));
+        state.checking = Some(Box::new(Checking { ticket, purpose, check }));
+    }
+
+    pub(super) fn poll_checking(&self, state: &mut State, now: Instant, cx: &mut Context<'_>) {
+        if state.session.is_closed() {
+            state.checking = None;
+        }
+        let Some(checking) = &mut state.checking else { return };
+        let Poll::Ready(checked) = checking.check.as_mut().poll(cx) else { return };
+        let Some(checking) = state.checking.take() else { return };
+        let Checking { ticket, purpose, .. } = *checking;
+        match purpose {
+            Purpose::Connect => self.on_connect_checked(state, now, ticket, checked),
+            Purpose::Subscribe(subscription) => {
+                self.on_subscriber_checked(state, now, ticket, checked, &subscription);
+            }
+        }
+    }
+
+    fn on_connect_checked(
+        &self,
+        state: &mut State,
+        now: Instant,
+        ticket: Ticket,
+        checked: Result<Identity, AuthError>,
+    ) {
+        let transport = self.io.transport();
+        let reply = match checked {
+            Ok(Identity { principal, .. }) => {
+                info!(connection = self.id, transport, %principal, "connected");
+                Reply::Authenticated { principal }
+            }
+            Err(error) => {
+                self.broker().stats().refused.add(1);
+                info!(connection = self.id, transport, ?error, "access refused");
+                Reply::Refused(refusal(error))
+            }
+        };
+        state.session.handle_reply(now, ticket, reply);
+    }
+
+    /// Who subscribes: the session's principal, or whom the SUBSCRIBE's own credentials name.
+    fn on_subscriber_checked(
+        &self,
+        state: &mut State,
+        now: Instant,
+        ticket: Ticket,
+        checked: Result<Identity, AuthError>,
+        subscription: &Subscription,
+    ) {
+        let principal = match checked {
+            // Without users there is nobody to be named.
+            Ok(Identity { principal: Principal::Anonymous, .. }) => state.session.principal().clone(),
+            Ok(Identity { principal, .. }) => principal,
+            Err(AuthError::Refused) => return self.refuse(state, now, ticket, &BrokerError::AccessRefused),
+            Err(AuthError::Busy | AuthError::Unavailable) => {
+                return self.refuse(state, now, ticket, &BrokerError::LoginsBusy);
+            }
+        };
+        self.subscribe_as(state, now, ticket, subscription, &principal);
+    }
+}
+
+fn refusal(error: AuthError) -> Refusal {
+    match error {
+        AuthError::Refused => Refusal::new(401, "Access refused"),
+        AuthError::Busy => Refusal::new(429, "too many logins wait to be checked; try again later"),
+        AuthError::Unavailable => Refusal::new(503, "credentials cannot be checked now; try again later"),
+    }
+}
