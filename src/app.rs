@@ -184,6 +184,7 @@ fn new_broker(config: &Config, events: Option<&Arc<Events>>) -> Broker {
         mailbox: mailbox::Limits { messages: config.mailbox.messages, bytes: config.mailbox.bytes },
         retained: RetainedLimits { destinations: config.topics.retained, bytes: config.topics.retained_bytes },
         queues: config.queues,
+        separators: config.topics.separators,
     };
     for (user, _) in config.auth.users.iter().filter(|(_, password)| matches!(password, Password::Plain(_))) {
         warn!(

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 pub use self::error::{ConfigError, Place};
 pub use self::sources::Sources;
+use crate::broker::pattern::Separators;
 use crate::broker::{auth as broker_auth, queue};
 use crate::message::Destination;
 use crate::net::http;
@@ -146,6 +147,8 @@ pub struct Topics {
     pub retained: usize,
     /// Octets of all of them.
     pub retained_bytes: usize,
+    /// What parts the words of a name.
+    pub separators: Separators,
 }
 
 /// The SockJS service and where it is.

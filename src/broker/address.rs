@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 use percent_encoding::percent_decode_str;
 
 use super::BrokerError;
-use super::pattern::Pattern;
+use super::pattern::{Pattern, Separators};
 use crate::message::{Destination, DestinationKind, Principal};
 
 /// Where a SUBSCRIBE to `destination` listens; `key` gives the session's own key.
@@ -72,7 +72,7 @@ pub fn is_own_temp_queue(name: &str) -> bool {
 }
 
 fn own(destination: &Destination, key: Box<str>) -> Result<Destination, BrokerError> {
-    if !is_own_temp_queue(destination.as_str()) || Pattern::of(destination).is_some() {
+    if !is_own_temp_queue(destination.as_str()) || Pattern::of(destination, Separators::Both).is_some() {
         return Err(BrokerError::BadTempQueue(destination.clone()));
     }
     parse(destination, &format!("{TEMP_QUEUE}{key}/{}", &destination.as_str()[TEMP_QUEUE.len()..]))
@@ -118,7 +118,7 @@ mod tests {
             let to = format!("/user/{}/queue/news", encoded(name));
             assert_eq!(sent(&destination(&to), key), Ok(own.clone()), "{name}");
             assert_eq!(own.shown(), "/user/queue/news");
-            assert_eq!(Pattern::of(&own), None, "{name}");
+            assert_eq!(Pattern::of(&own, Separators::Both), None, "{name}");
         }
         assert_eq!(sent(&destination("/user/a%2fb/queue/x"), key), subscribe("a/b", "/user/queue/x"));
         assert_ne!(subscribe("ann", "/user/queue/x"), subscribe("ann", "/user/topic/x"));

@@ -18,7 +18,7 @@ use super::auth::{Attempt, AuthError, Identity};
 use super::inbox::{self, Inbox};
 use super::interest::{Interest, Shards};
 use super::mailbox;
-use super::pattern::Pattern;
+use super::pattern::{Pattern, Separators};
 use super::post::Post;
 use super::queue::{self, Full, Ledger};
 use super::selector::SelectorError;
@@ -42,6 +42,7 @@ struct Inner {
     stats: Stats,
     sequence: AtomicU64,
     mailbox_limits: mailbox::Limits,
+    separators: Separators,
 }
 
 /// What a broker needs to know from the settings.
@@ -57,6 +58,8 @@ pub struct Settings {
     pub retained: RetainedLimits,
     /// What all queues have in common.
     pub queues: queue::Settings,
+    /// What parts the words of a name.
+    pub separators: Separators,
 }
 
 /// Why the broker did not do what was asked. The text is what the client reads.
@@ -198,8 +201,8 @@ impl Broker {
     pub fn new(settings: Settings, access: Access, handlers: HashMap<&'static str, Arc<dyn AppHandler>>) -> Self {
         let shards = settings.shards.clamp(1, Shards::MAX);
         Self(Arc::new(Inner {
-            interest: Interest::default(),
-            retained: Retained::new(settings.retained),
+            interest: Interest::new(settings.separators),
+            retained: Retained::new(settings.retained, settings.separators),
             inboxes: (0..shards).map(|_| Inbox::new(settings.inbox)).collect(),
             posts: (0..shards).map(|_| Inbox::new(settings.inbox)).collect(),
             queues: settings.queues,
@@ -209,6 +212,7 @@ impl Broker {
             stats: Stats::default(),
             sequence: AtomicU64::new(1),
             mailbox_limits: settings.mailbox,
+            separators: settings.separators,
         }))
     }
 
@@ -258,6 +262,16 @@ impl Broker {
     /// The bounds of each session's mailbox.
     pub fn mailbox_limits(&self) -> &mailbox::Limits {
         &self.0.mailbox_limits
+    }
+
+    /// What parts the words of a name.
+    pub fn separators(&self) -> Separators {
+        self.0.separators
+    }
+
+    /// Takes `destination` as a pattern if it is one.
+    pub fn pattern(&self, destination: &Destination) -> Option<Pattern> {
+        Pattern::of(destination, self.0.separators)
     }
 
     /// Who somebody is that wants to come in; counts what is refused.
@@ -313,7 +327,7 @@ impl Broker {
         };
         self.permit(principal, operation, destination)?;
         if matches!(target, Target::Queue) {
-            if operation == Operation::Subscribe && Pattern::of(destination).is_some() {
+            if operation == Operation::Subscribe && self.pattern(destination).is_some() {
                 return Err(BrokerError::QueuePattern(destination.clone()));
             }
             if !queue::is_name_short_enough(destination) {

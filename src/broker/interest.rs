@@ -5,7 +5,7 @@ use std::sync::{PoisonError, RwLock};
 
 use dashmap::DashMap;
 
-use super::pattern::{Pattern, PatternMap};
+use super::pattern::{Pattern, PatternMap, Separators};
 use crate::message::Destination;
 
 /// A set of shards.
@@ -39,18 +39,25 @@ impl Shards {
 
 /// The interest of all shards: written when a shard's first subscriber of a destination comes
 /// or its last goes, read once per message.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Interest {
     exact: DashMap<Destination, Shards>,
     patterns: RwLock<PatternMap<Shards>>,
     /// So that a process without patterns, the usual one, takes no second lock.
     pattern_count: AtomicUsize,
+    separators: Separators,
 }
 
 impl Interest {
+    /// None, for names with those separators.
+    pub fn new(separators: Separators) -> Self {
+        let patterns = RwLock::new(PatternMap::new(separators));
+        Self { exact: DashMap::new(), patterns, pattern_count: AtomicUsize::new(0), separators }
+    }
+
     /// Notes that `shard` has a subscriber of that destination or pattern.
     pub fn add(&self, destination: &Destination, shard: usize) {
-        match Pattern::of(destination) {
+        match Pattern::of(destination, self.separators) {
             Some(pattern) => {
                 let mut patterns = self.patterns.write().unwrap_or_else(PoisonError::into_inner);
                 patterns.entry(&pattern).insert(shard);
@@ -62,7 +69,7 @@ impl Interest {
 
     /// Notes that `shard` has none any more.
     pub fn remove(&self, destination: &Destination, shard: usize) {
-        match Pattern::of(destination) {
+        match Pattern::of(destination, self.separators) {
             Some(pattern) => {
                 let mut patterns = self.patterns.write().unwrap_or_else(PoisonError::into_inner);
                 patterns.update(&pattern, |shards| {
@@ -97,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_message_goes_to_the_shards_that_want_it_by_name_or_pattern() {
-        let interest = Interest::default();
+        let interest = Interest::new(Separators::Both);
         interest.add(&destination("/topic/a"), 0);
         interest.add(&destination("/topic/a"), 63);
         interest.add(&destination("/topic/*"), 5);

@@ -1,6 +1,6 @@
 //! Destination patterns: `*` is one word; `#`, `**` and a trailing `>` are any words, also none.
 //!
-//! Words are parted by `/` or `.`. No wildcard stands for a word that begins with `$`: what the
+//! Words are parted by `/` or `.`, or by one of them alone ([`Separators`]). No wildcard stands for a word that begins with `$`: what the
 //! broker says of itself is for those who ask for it by name.
 
 use std::collections::{HashMap, HashSet};
@@ -8,20 +8,57 @@ use std::fmt;
 
 use crate::message::Destination;
 
+/// What parts the words of a name, behind the first: `/topic/`, `/user/WHO/queue/` and the like
+/// are always written with `/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Separators {
+    /// `/` and `.`.
+    #[default]
+    Both,
+    /// `.`; a `/` is a character like any other.
+    Dot,
+    /// `/`; a `.` is a character like any other.
+    Slash,
+}
+
+impl Separators {
+    fn words(self, name: &str) -> impl Iterator<Item = &str> {
+        let name = name.strip_prefix('/').unwrap_or(name);
+        let (first, rest, is_separator): (_, _, fn(char) -> bool) = match self {
+            Self::Both => (None, name, |c| matches!(c, '/' | '.')),
+            Self::Slash => (None, name, |c| c == '/'),
+            Self::Dot => {
+                let depth = match name.split('/').next() {
+                    Some("user") => 3,
+                    Some("temp-queue") => 2,
+                    _ => 1,
+                };
+                let end = name.match_indices('/').nth(depth - 1).map_or(name.len(), |(at, _)| at);
+                (Some(&name[..end]), name.get(end + 1..).unwrap_or_default(), |c| c == '.')
+            }
+        };
+        first.into_iter().chain(rest.split(is_separator))
+    }
+}
+
 /// A destination that a subscriber may ask for: a name, or a pattern over names.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Pattern(Destination);
+pub struct Pattern(Destination, Separators);
 
 impl Pattern {
     /// Takes `destination` as a pattern if one of its words is a wildcard.
-    pub fn of(destination: &Destination) -> Option<Self> {
-        let mut words = words(destination.as_str()).peekable();
+    pub fn of(destination: &Destination, separators: Separators) -> Option<Self> {
+        let mut words = separators.words(destination.as_str()).peekable();
         while let Some(word) = words.next() {
             if Wildcard::of(word, words.peek().is_none()).is_some() {
-                return Some(Self(destination.clone()));
+                return Some(Self(destination.clone(), separators));
             }
         }
         None
+    }
+
+    fn words(&self) -> impl Iterator<Item = &str> {
+        self.1.words(self.0.as_str())
     }
 
     /// The pattern as it was written.
@@ -34,8 +71,8 @@ impl Pattern {
     /// At most one pass over the destination for each `any words` wildcard, so the cost is the
     /// product of the two lengths at worst.
     pub fn matches(&self, destination: &Destination) -> bool {
-        let pattern: Vec<&str> = words(self.0.as_str()).collect();
-        let name: Vec<&str> = words(destination.as_str()).collect();
+        let pattern: Vec<&str> = self.words().collect();
+        let name: Vec<&str> = self.1.words(destination.as_str()).collect();
         let wildcard = |at: usize| Wildcard::of(pattern[at], at + 1 == pattern.len());
         let (mut p, mut n) = (0, 0);
         let mut retry = None;
@@ -73,6 +110,7 @@ impl fmt::Debug for Pattern {
 pub struct PatternMap<T> {
     root: Node<T>,
     len: usize,
+    separators: Separators,
 }
 
 #[derive(Debug)]
@@ -89,13 +127,12 @@ impl<T> Default for Node<T> {
     }
 }
 
-impl<T> Default for PatternMap<T> {
-    fn default() -> Self {
-        Self { root: Node::default(), len: 0 }
-    }
-}
-
 impl<T> PatternMap<T> {
+    /// An empty one, for patterns and names with those separators.
+    pub fn new(separators: Separators) -> Self {
+        Self { root: Node::default(), len: 0, separators }
+    }
+
     /// How many patterns have a value.
     pub fn len(&self) -> usize {
         self.len
@@ -112,7 +149,7 @@ impl<T> PatternMap<T> {
         T: Default,
     {
         let mut node = &mut self.root;
-        let mut words = words(pattern.0.as_str()).peekable();
+        let mut words = pattern.words().peekable();
         while let Some(word) = words.next() {
             node = match Wildcard::of(word, words.peek().is_none()) {
                 Some(Wildcard::OneWord) => node.one.get_or_insert_default(),
@@ -128,7 +165,7 @@ impl<T> PatternMap<T> {
 
     /// Changes the value of that very pattern, and forgets it where `change` answers `false`.
     pub fn update(&mut self, pattern: &Pattern, change: impl FnOnce(&mut T) -> bool) {
-        let words: Vec<&str> = words(pattern.0.as_str()).collect();
+        let words: Vec<&str> = pattern.words().collect();
         if self.root.update(&words, change) {
             self.len -= 1;
         }
@@ -139,7 +176,7 @@ impl<T> PatternMap<T> {
         if self.len == 0 {
             return;
         }
-        let words: Vec<&str> = words(destination.as_str()).collect();
+        let words: Vec<&str> = self.separators.words(destination.as_str()).collect();
         // Which (node, position) pairs were visited: two `any words` wildcards in one pattern
         // would otherwise reach the same node on many ways, exponentially so.
         let mut seen = HashSet::new();
@@ -243,10 +280,6 @@ fn is_reserved(word: &str) -> bool {
     word.starts_with('$')
 }
 
-fn words(name: &str) -> impl Iterator<Item = &str> {
-    name.strip_prefix('/').unwrap_or(name).split(['/', '.'])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,9 +289,13 @@ mod tests {
         Destination::parse(name).unwrap()
     }
 
+    fn pattern_of(text: &str) -> Option<Pattern> {
+        Pattern::of(&destination(text), Separators::Both)
+    }
+
     fn matches(pattern: &str, name: &str) -> bool {
-        let pattern = Pattern::of(&destination(pattern)).unwrap();
-        let mut map = PatternMap::default();
+        let pattern = pattern_of(pattern).unwrap();
+        let mut map = PatternMap::new(Separators::Both);
         *map.entry(&pattern) = 1;
         let mut count = 0;
         map.matching(&destination(name), &mut |n| count += n);
@@ -271,7 +308,7 @@ mod tests {
     #[test]
     fn a_name_without_wildcard_is_no_pattern() {
         for name in ["/topic/a", "/topic/a*", "/topic/>/a", "/topic/#a", "/topic/***"] {
-            assert_eq!(Pattern::of(&destination(name)), None, "{name}");
+            assert_eq!(pattern_of(name), None, "{name}");
         }
     }
 
@@ -306,9 +343,9 @@ mod tests {
 
     #[test]
     fn a_forgotten_pattern_leaves_no_branch_behind() {
-        let mut map = PatternMap::default();
+        let mut map = PatternMap::new(Separators::Both);
         let names = ["/topic/*/a", "/topic/#", "/topic/#/b.*", "/topic/>"];
-        let patterns: Vec<_> = names.iter().map(|n| Pattern::of(&destination(n)).unwrap()).collect();
+        let patterns: Vec<_> = names.iter().map(|n| pattern_of(n).unwrap()).collect();
         for pattern in &patterns {
             *map.entry(pattern) = 1;
         }
@@ -321,14 +358,45 @@ mod tests {
 
     #[test]
     fn no_wildcard_stands_for_a_word_that_begins_with_a_dollar() {
-        let matches =
-            |pattern: &str, name: &str| Pattern::of(&destination(pattern)).unwrap().matches(&destination(name));
+        let matches = |pattern: &str, name: &str| pattern_of(pattern).unwrap().matches(&destination(name));
         for pattern in ["/topic/*/a", "/topic/#", "/topic/**", "/topic/>", "/topic/*/*"] {
             assert!(!matches(pattern, "/topic/$sys/a"), "{pattern}");
             assert!(matches(pattern, "/topic/sys/a"), "{pattern}");
         }
         assert!(matches("/topic/$sys/#", "/topic/$sys/a"));
         assert!(matches("/topic/#/$sys/*", "/topic/a/b/$sys/a"));
+    }
+
+    #[test]
+    fn one_separator_alone_leaves_the_other_a_character_like_any_other() {
+        for (pattern, name, by_both, by_dot, by_slash) in [
+            ("/topic/*", "/topic/a.b", false, false, true),
+            ("/topic/*", "/topic/a/b", false, true, false),
+            ("/topic/a.*", "/topic/a.b", true, true, false),
+            ("/topic/a/*", "/topic/a.b", true, false, false),
+            ("/topic/a/*", "/topic/a/b", true, false, true),
+            ("/topic/a.#", "/topic/a", true, true, false),
+            ("/topic/#", "/topic/a.b/c", true, true, true),
+            ("/topic/>", "/topic/$sys/broker", false, false, false),
+            ("/user/ann/queue/*", "/user/ann/queue/news", true, true, true),
+            ("/user/ann/queue/*", "/user/ann/topic/news", false, false, false),
+            ("/user/ann/queue/a.*", "/user/ann/queue/a.b", true, true, false),
+        ] {
+            for (separators, expected) in
+                [(Separators::Both, by_both), (Separators::Dot, by_dot), (Separators::Slash, by_slash)]
+            {
+                let (name, pattern) = (destination(name), destination(pattern));
+                let matched = Pattern::of(&pattern, separators).is_some_and(|pattern| {
+                    let mut map = PatternMap::new(separators);
+                    *map.entry(&pattern) = 1;
+                    let mut found = false;
+                    map.matching(&name, &mut |_| found = true);
+                    assert_eq!(found, pattern.matches(&name));
+                    found
+                });
+                assert_eq!(matched, expected, "{separators:?} {pattern} {name}");
+            }
+        }
     }
 
     proptest! {
@@ -338,9 +406,9 @@ mod tests {
             name in "/[ab$]([/.][ab$]){0,6}",
         ) {
             let name = destination(&name);
-            let mut map: PatternMap<Vec<Pattern>> = PatternMap::default();
+            let mut map: PatternMap<Vec<Pattern>> = PatternMap::new(Separators::Both);
             let mut expected = Vec::new();
-            for pattern in patterns.iter().filter_map(|p| Pattern::of(&destination(p))) {
+            for pattern in patterns.iter().filter_map(|p| pattern_of(p)) {
                 if pattern.matches(&name) {
                     expected.push(format!("{pattern:?}"));
                 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::pattern::{Pattern, PatternMap};
+use super::pattern::{Pattern, PatternMap, Separators};
 use super::selector::Selector;
 use crate::message::{Destination, Message, MessageId, Overflow, SubscriptionId};
 
@@ -37,7 +37,7 @@ pub struct ConnectionKey {
 pub type Routes = Rc<Vec<Route>>;
 
 /// A shard's subscriptions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Router {
     all: Table<Routes>,
     /// Those with a selector, which is looked at once for all who share it.
@@ -55,9 +55,15 @@ struct Conditional {
 struct Table<T> {
     exact: HashMap<Destination, T>,
     patterns: PatternMap<T>,
+    separators: Separators,
 }
 
 impl Router {
+    /// An empty one, for names with those separators.
+    pub fn new(separators: Separators) -> Self {
+        Self { all: Table::new(separators), conditional: Table::new(separators) }
+    }
+
     /// Adds a subscription to all messages, or to those that a selector takes.
     pub fn subscribe(&mut self, destination: &Destination, selector: Option<Arc<Selector>>, route: Route) {
         let Some(selector) = selector else {
@@ -117,15 +123,13 @@ impl Router {
     }
 }
 
-impl<T> Default for Table<T> {
-    fn default() -> Self {
-        Self { exact: HashMap::new(), patterns: PatternMap::default() }
-    }
-}
-
 impl<T: Default> Table<T> {
+    fn new(separators: Separators) -> Self {
+        Self { exact: HashMap::new(), patterns: PatternMap::new(separators), separators }
+    }
+
     fn entry(&mut self, destination: &Destination) -> &mut T {
-        match Pattern::of(destination) {
+        match Pattern::of(destination, self.separators) {
             Some(pattern) => self.patterns.entry(&pattern),
             None => self.exact.entry(destination.clone()).or_default(),
         }
@@ -135,7 +139,7 @@ impl<T: Default> Table<T> {
     /// `false`; answers whether there is one now.
     fn update(&mut self, destination: &Destination, change: impl FnOnce(&mut T) -> bool) -> bool {
         let mut is_left = false;
-        if let Some(pattern) = Pattern::of(destination) {
+        if let Some(pattern) = Pattern::of(destination, self.separators) {
             self.patterns.update(&pattern, |value| {
                 is_left = change(value);
                 is_left
@@ -176,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_selector_is_looked_at_once_for_all_who_share_it() {
-        let mut router = Router::default();
+        let mut router = Router::new(Separators::Both);
         let selector = |text| Some(Arc::new(Selector::parse(text).unwrap()));
         router.subscribe(&destination("/topic/a"), selector("colour = 'red'"), route(1, 0));
         router.subscribe(&destination("/topic/a"), selector("colour  =  'red'"), route(2, 0));
@@ -194,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_message_reaches_exact_and_pattern_subscribers() {
-        let mut router = Router::default();
+        let mut router = Router::new(Separators::Both);
         router.subscribe(&destination("/topic/a"), None, route(1, 0));
         router.subscribe(&destination("/topic/a"), None, route(2, 0));
         router.subscribe(&destination("/topic/*"), None, route(3, 0));
@@ -205,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_last_to_leave_is_told_and_leaves_nothing_behind() {
-        let mut router = Router::default();
+        let mut router = Router::new(Separators::Both);
         for name in ["/topic/a", "/topic/#"] {
             router.subscribe(&destination(name), None, route(1, 0));
             router.subscribe(&destination(name), None, route(1, 1));
@@ -219,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_list_in_use_does_not_change_under_the_reader() {
-        let mut router = Router::default();
+        let mut router = Router::new(Separators::Both);
         router.subscribe(&destination("/topic/a"), None, route(1, 0));
         let mut lists = Vec::new();
         router.route(&message("/topic/a", ""), |routes| lists.push(routes.clone()));

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
-use super::pattern::Pattern;
+use super::pattern::{Pattern, Separators};
 use crate::message::{Destination, Message};
 
 /// The retained values, bounded in number and octets.
@@ -12,6 +12,7 @@ use crate::message::{Destination, Message};
 pub struct Retained {
     values: RwLock<Values>,
     limits: RetainedLimits,
+    separators: Separators,
 }
 
 #[derive(Debug, Default)]
@@ -34,9 +35,9 @@ pub struct RetainedLimits {
 pub struct RetainedFull;
 
 impl Retained {
-    /// Makes an empty store.
-    pub fn new(limits: RetainedLimits) -> Self {
-        Self { values: RwLock::default(), limits }
+    /// Makes an empty store, for names with those separators.
+    pub fn new(limits: RetainedLimits, separators: Separators) -> Self {
+        Self { values: RwLock::default(), limits, separators }
     }
 
     /// Makes sure that there is room for those values, named with the octets of their bodies,
@@ -69,7 +70,7 @@ impl Retained {
     pub fn of(&self, destination: &Destination, now_ms: u64) -> Vec<Arc<Message>> {
         let values = self.values.read().unwrap_or_else(PoisonError::into_inner);
         let is_live = |message: &&Arc<Message>| message.expires_at_ms.is_none_or(|at| at > now_ms);
-        match Pattern::of(destination) {
+        match Pattern::of(destination, self.separators) {
             None => values.by_destination.get(destination).filter(is_live).cloned().into_iter().collect(),
             Some(pattern) => {
                 let matching = values.by_destination.values().filter(|message| pattern.matches(&message.destination));
@@ -107,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_last_value_is_kept_and_an_empty_one_clears_it() {
-        let retained = Retained::new(LIMITS);
+        let retained = Retained::new(LIMITS, Separators::Both);
         keep(&retained, 1, "/topic/a", "old", None).unwrap();
         keep(&retained, 2, "/topic/a", "new", None).unwrap();
         assert_eq!(ids(&retained, "/topic/a", 0), [2]);
@@ -118,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_pattern_gets_every_matching_value_in_the_order_of_publishing() {
-        let retained = Retained::new(LIMITS);
+        let retained = Retained::new(LIMITS, Separators::Both);
         keep(&retained, 1, "/topic/b", "y", None).unwrap();
         keep(&retained, 2, "/topic/a", "x", None).unwrap();
         assert_eq!(ids(&retained, "/topic/*", 0), [1, 2]);
@@ -126,7 +127,7 @@ mod tests {
 
     #[test]
     fn an_expired_value_is_not_given_out() {
-        let retained = Retained::new(LIMITS);
+        let retained = Retained::new(LIMITS, Separators::Both);
         keep(&retained, 1, "/topic/a", "x", Some(100)).unwrap();
         assert_eq!(ids(&retained, "/topic/a", 99), [1]);
         assert_eq!(ids(&retained, "/topic/a", 100), [0; 0]);
@@ -134,7 +135,7 @@ mod tests {
 
     #[test]
     fn values_are_refused_one_past_the_bounds() {
-        let retained = Retained::new(LIMITS);
+        let retained = Retained::new(LIMITS, Separators::Both);
         keep(&retained, 1, "/topic/a", "12345", None).unwrap();
         assert_eq!(keep(&retained, 2, "/topic/b", "123456", None), Err(RetainedFull));
         keep(&retained, 3, "/topic/b", "12345", None).unwrap();
@@ -145,7 +146,7 @@ mod tests {
 
     #[test]
     fn several_values_have_room_together_or_not_at_all() {
-        let retained = Retained::new(LIMITS);
+        let retained = Retained::new(LIMITS, Separators::Both);
         let [a, b, c] = ["/topic/a", "/topic/b", "/topic/c"].map(|name| Destination::parse(name).unwrap());
         let fits = |values: &[(&Destination, usize)]| retained.room(values).is_ok();
         assert!(fits(&[(&a, 5), (&b, 5)]) && !fits(&[(&a, 5), (&b, 6)]));

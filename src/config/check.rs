@@ -13,6 +13,7 @@ use super::raw::{self, Raw};
 use super::sources::Merged;
 use super::units::{Size, Time};
 use super::{Config, ConfigError, Log, LogFormat, MailboxLimits, Metrics, Schedule, Server, SockJs, Tcp, Topics};
+use crate::broker::pattern::Separators;
 use crate::broker::queue;
 use crate::message::Destination;
 use crate::net::tls::{Identity, IdentityError};
@@ -30,7 +31,7 @@ pub(super) fn config(merged: Merged) -> Result<Config, ConfigError> {
         log: Log { level: raw.log.level.clone(), format: log_format(&raw.log.format) },
         stomp: stomp(&raw.stomp),
         mailbox: MailboxLimits { messages: raw.mailbox.messages, bytes: raw.mailbox.bytes.0 },
-        topics: Topics { retained: raw.topics.retained, retained_bytes: raw.topics.retained_bytes.0 },
+        topics: topics(&raw.topics),
         queues: queues(&raw.queues),
         sockjs: sockjs(&raw.sockjs),
         auth: auth::auth(&merged)?,
@@ -129,6 +130,15 @@ fn limits(raw: &raw::Limits) -> stomp::Limits {
         transaction_bytes: raw.transaction_bytes.0,
         open_tickets: raw.open_tickets,
     }
+}
+
+fn topics(raw: &raw::Topics) -> Topics {
+    let separators = match raw.separator.as_str() {
+        "." => Separators::Dot,
+        "/" => Separators::Slash,
+        _ => Separators::Both,
+    };
+    Topics { retained: raw.retained, retained_bytes: raw.retained_bytes.0, separators }
 }
 
 fn queues(raw: &raw::Queues) -> queue::Settings {

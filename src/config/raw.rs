@@ -171,11 +171,12 @@ impl Default for Mailbox {
 pub(super) struct Topics {
     pub(super) retained: usize,
     pub(super) retained_bytes: Size,
+    pub(super) separator: String,
 }
 
 impl Default for Topics {
     fn default() -> Self {
-        Self { retained: 10_000, retained_bytes: mib(64) }
+        Self { retained: 10_000, retained_bytes: mib(64), separator: "both".into() }
     }
 }
 

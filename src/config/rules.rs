@@ -282,6 +282,7 @@ pub(super) const RULES: &[Rule] = &[
     size("mailbox.bytes", KIB, GIB),
     count("topics.retained", 0, 10_000_000),
     size("topics.retained_bytes", 0, 64 * GIB),
+    choice("topics.separator", &["both", ".", "/"]),
     count("queues.queues", 1, 10_000_000),
     count("queues.messages", 1, 10_000_000),
     size("queues.bytes", KIB, 64 * GIB),

@@ -117,7 +117,7 @@ fn every_default_arrives_in_the_checked_settings() {
     assert_eq!(config.stomp.limits.command_bytes, 32);
     assert_eq!(config.stomp.limits.transaction_bytes, 4 << 20);
     assert_eq!(config.mailbox, MailboxLimits { messages: 1024, bytes: 1 << 20 });
-    assert_eq!(config.topics, Topics { retained: 10_000, retained_bytes: 64 << 20 });
+    assert_eq!(config.topics, Topics { retained: 10_000, retained_bytes: 64 << 20, separators: Separators::Both });
     let limits =
         queue::Limits { queues: 10_000, messages: 10_000, bytes: 64 << 20, total_bytes: 1 << 30, drops_oldest: false };
     assert_eq!(config.queues, queue::Settings { limits, max_deliveries: 10, prefetch_count: 64, ttl_ms: 0 });

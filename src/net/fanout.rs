@@ -45,11 +45,12 @@ struct Place {
 impl Fanout {
     /// Makes an empty one for that shard of the broker's.
     pub fn new(shard: usize, broker: Broker, settings: Arc<stomp::Settings>) -> Rc<Self> {
+        let router = RefCell::new(Router::new(broker.separators()));
         Rc::new(Self {
             shard,
             broker,
             settings,
-            router: RefCell::default(),
+            router,
             connections: RefCell::default(),
             free: RefCell::default(),
             scratch: Cell::default(),

@@ -197,6 +197,7 @@ async fn in_shard(settings: &str, test: impl AsyncFnOnce(&Shard)) {
         mailbox: mailbox::Limits { messages: 100, bytes: 1 << 20 },
         retained: RetainedLimits { destinations: 10, bytes: 1 << 20 },
         queues: config.queues,
+        separators: config.topics.separators,
     };
     let handlers: HashMap<&str, Arc<dyn AppHandler>> =
         HashMap::from([("/app/ask", Arc::new(Answers(Arc::clone(&asked))) as Arc<dyn AppHandler>)]);

@@ -374,6 +374,35 @@ fn selectors_choose_on_topics_and_queues() {
 }
 
 #[test]
+fn words_are_parted_as_the_setting_says() {
+    for (separator, expected) in [("both", "a"), (".", "a/b"), ("/", "a.b")] {
+        with_server(&format!("[topics]\nseparator = \"{separator}\""), |address| async move {
+            let mut client = Client::connect(address).await;
+            for name in ["a.b", "a/b", "a"] {
+                client.ask(&format!("SEND\nretain:true\ndestination:/topic/{name}"), name).await;
+            }
+            client.ask("SUBSCRIBE\nid:s\ndestination:/topic/*", "").await;
+            let mut got = Vec::new();
+            while got.last().is_none_or(|body| body != "a") {
+                got.push(client.message().await.body);
+            }
+            assert_eq!(got.first().map(String::as_str), Some(expected), "{separator}");
+            // A wildcard that is none with this separator is a name.
+            let mark = if separator == "/" { "/topic/x.*" } else { "/topic/x.y" };
+            client.ask(&format!("SUBSCRIBE\nid:t\ndestination:{mark}"), "").await;
+            client.ask(&format!("SEND\ndestination:{mark}"), "mark").await;
+            let mark = loop {
+                let message = client.message().await;
+                if message.header("subscription") == Some("t") {
+                    break message.body;
+                }
+            };
+            assert_eq!(mark, "mark");
+        });
+    }
+}
+
+#[test]
 fn the_brokers_counters_come_each_second_to_who_asks_for_them_by_name() {
     with_server("", |address| async move {
         let mut client = Client::connect(address).await;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::{Broker, BrokerError, PublishError, Target, now_ms};
 use crate::broker::app::{AppEffect, AppHandler};
-use crate::broker::pattern::Pattern;
 use crate::broker::queue::content_bytes;
 use crate::broker::topic::RetainedFull;
 use crate::message::{Destination, DestinationKind, Message, MessageId, Operation, Principal, Publication};
@@ -84,7 +83,7 @@ impl Broker {
     ) -> Result<Planned, BrokerError> {
         let target = self.target(principal, Operation::Send, &publication.destination)?;
         let terms = match &target {
-            Target::Topic | Target::Queue => Terms::of(&publication)?,
+            Target::Topic | Target::Queue => self.terms(&publication)?,
             Target::App(handler) => {
                 if is_transaction {
                     handler.check_send(principal, &publication)?;
@@ -131,7 +130,7 @@ impl Broker {
         if !self.has_room(&publication.destination) {
             return Err(PublishError::Busy(publication));
         }
-        let terms = Terms::of(&publication).map_err(PublishError::Refused)?;
+        let terms = self.terms(&publication).map_err(PublishError::Refused)?;
         let message = if terms.retain {
             let value = (&publication.destination.clone(), publication.body.len());
             let room = self.0.retained.room(&[value]);
@@ -169,9 +168,9 @@ struct Terms {
     retain: bool,
 }
 
-impl Terms {
-    fn of(publication: &Publication) -> Result<Self, BrokerError> {
-        if Pattern::of(&publication.destination).is_some() {
+impl Broker {
+    fn terms(&self, publication: &Publication) -> Result<Terms, BrokerError> {
+        if self.pattern(&publication.destination).is_some() {
             return Err(BrokerError::SendToPattern(publication.destination.clone()));
         }
         let now_ms = now_ms();
@@ -195,7 +194,7 @@ impl Terms {
                 return Err(BrokerError::BadHeader { name: "retain", value: value.into(), allowed: "true or false" });
             }
         };
-        Ok(Self { now_ms, expires_at_ms, retain })
+        Ok(Terms { now_ms, expires_at_ms, retain })
     }
 }
 

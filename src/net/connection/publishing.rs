@@ -9,7 +9,6 @@ use tracing::debug;
 use super::{Connection, Publishing, State};
 use crate::broker::app::{AppAnswer, AppEffect, AppHandler};
 use crate::broker::handle::Admitted;
-use crate::broker::pattern::Pattern;
 use crate::broker::queue::{Outcome, Request};
 use crate::broker::{BrokerError, address};
 use crate::message::{Destination, DestinationKind, Message, MessageId, Publication, SubscriptionId};
@@ -212,8 +211,8 @@ impl Connection {
     /// The client's own subscriptions to `destination` get the answer.
     fn deliver_to_own(&self, state: &mut State, now: Instant, destination: &Destination, answer: AppAnswer) {
         let message = self.answer(destination.clone(), answer);
-        let matches =
-            |to: &Destination| to == destination || Pattern::of(to).is_some_and(|pattern| pattern.matches(destination));
+        let is_of = |to: &Destination| self.broker().pattern(to).is_some_and(|pattern| pattern.matches(destination));
+        let matches = |to: &Destination| to == destination || is_of(to);
         let own: Vec<SubscriptionId> =
             state.subscriptions.iter().filter(|(_, to)| matches(to)).map(|(id, _)| *id).collect();
         for id in own {
