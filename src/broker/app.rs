@@ -22,11 +22,17 @@ pub trait AppHandler: Send + Sync {
     /// What the sender is told.
     fn check_send(&self, principal: &Principal, publication: &Publication) -> Result<(), BrokerError>;
 
-    /// Answers a SUBSCRIBE with one message, or none.
+    /// Answers a SUBSCRIBE with one message.
     ///
     /// # Errors
-    /// What the subscriber is told.
-    fn handle_subscribe(&self, principal: &Principal) -> Result<Option<AppAnswer>, BrokerError>;
+    /// What the subscriber is told; where there is never an answer, [`BrokerError::NoAnswer`].
+    fn handle_subscribe(&self, principal: &Principal) -> Result<AppAnswer, BrokerError>;
+
+    /// The topic on which the server itself publishes what this handler is about: clients
+    /// subscribe to it, and none may send to it. Default: there is none.
+    fn own_topic(&self) -> Option<&Destination> {
+        None
+    }
 }
 
 /// What a SEND to a handler causes beyond itself.

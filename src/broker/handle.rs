@@ -38,6 +38,8 @@ struct Inner {
     queues: queue::Settings,
     ledger: Arc<Ledger>,
     handlers: HashMap<&'static str, Arc<dyn AppHandler>>,
+    /// What only the server publishes on.
+    own_topics: Vec<Destination>,
     access: ArcSwap<Access>,
     stats: Stats,
     sequence: AtomicU64,
@@ -149,6 +151,12 @@ pub enum BrokerError {
     /// A selector that cannot be read.
     #[error("{0}")]
     Selector(#[from] SelectorError),
+    /// A SEND to a topic on which the server itself publishes.
+    #[error("no client may send to {0}: the server itself publishes on it")]
+    OwnTopic(Destination),
+    /// A SUBSCRIBE to a handler that answers none.
+    #[error("{0}")]
+    NoAnswer(String),
     /// A handler did not like the body.
     #[error("{0}")]
     BadBody(String),
@@ -158,8 +166,8 @@ impl BrokerError {
     /// The nearest HTTP status: what a soft refusal and the REST API say.
     pub fn status(&self) -> u16 {
         match self {
-            Self::UnknownDestination(_) | Self::UnknownHandler { .. } => 404,
-            Self::AccessRefused | Self::NotAllowed { .. } | Self::NeedsUser(_) => 403,
+            Self::UnknownDestination(_) | Self::UnknownHandler { .. } | Self::NoAnswer(_) => 404,
+            Self::AccessRefused | Self::NotAllowed { .. } | Self::NeedsUser(_) | Self::OwnTopic(_) => 403,
             Self::SendToPattern(_)
             | Self::BadHeader { .. }
             | Self::BadBody(_)
@@ -207,6 +215,7 @@ impl Broker {
             posts: (0..shards).map(|_| Inbox::new(settings.inbox)).collect(),
             queues: settings.queues,
             ledger: Arc::new(Ledger::new(settings.queues.limits)),
+            own_topics: handlers.values().filter_map(|handler| handler.own_topic().cloned()).collect(),
             handlers,
             access: ArcSwap::from_pointee(access),
             stats: Stats::default(),
@@ -325,6 +334,9 @@ impl Broker {
             DestinationKind::App => Target::App(self.handler(destination)?),
             DestinationKind::Unknown => return Err(BrokerError::UnknownDestination(destination.clone())),
         };
+        if operation == Operation::Send && self.0.own_topics.contains(destination) {
+            return Err(BrokerError::OwnTopic(destination.clone()));
+        }
         self.permit(principal, operation, destination)?;
         if matches!(target, Target::Queue) {
             if operation == Operation::Subscribe && self.pattern(destination).is_some() {

@@ -5,6 +5,7 @@ mod floor;
 mod load;
 mod process;
 mod report;
+mod ticks;
 
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
@@ -34,6 +35,8 @@ enum Scenario {
     Connect(LoadArgs),
     /// One topic, some of whose subscribers do not read.
     Slow(LoadArgs),
+    /// A periodic broadcast: how long after the whole period of the wall clock it comes.
+    Ticks(LoadArgs),
     /// A bare loop that writes finished frames: run it, and the scenarios above against it.
     Floor(FloorArgs),
 }
@@ -81,6 +84,9 @@ struct LoadArgs {
     /// The `overflow` header of the subscriptions.
     #[arg(long)]
     overflow: Option<String>,
+    /// Milliseconds from one broadcast to the next, in `ticks`.
+    #[arg(long, default_value_t = 1000)]
+    period: u64,
     /// The destination, or its beginning in `pubsub`.
     #[arg(long, default_value = "/topic/bench")]
     destination: String,
@@ -136,6 +142,7 @@ impl BenchArgs {
             Scenario::Pubsub(args) => local.block_on(&runtime, load::fanout(args, args.topics.max(1), 0)),
             Scenario::Slow(args) => local.block_on(&runtime, load::fanout(args, 1, args.stalled)),
             Scenario::Idle(args) => local.block_on(&runtime, load::idle(args)),
+            Scenario::Ticks(args) => local.block_on(&runtime, ticks::ticks(args)),
             Scenario::Connect(args) => local.block_on(&runtime, load::connect(args)),
         }
     }

@@ -107,8 +107,8 @@ impl AppHandler for TakesEvents {
         checked.map_err(|rejected| BrokerError::BadBody(rejected.to_string()))
     }
 
-    fn handle_subscribe(&self, _principal: &Principal) -> Result<Option<AppAnswer>, BrokerError> {
-        Ok(None)
+    fn handle_subscribe(&self, _principal: &Principal) -> Result<AppAnswer, BrokerError> {
+        Err(no_answer("/app/events takes SENDs"))
     }
 }
 
@@ -129,8 +129,8 @@ impl AppHandler for AnswersMetrics {
         Err(Self::refusal())
     }
 
-    fn handle_subscribe(&self, _principal: &Principal) -> Result<Option<AppAnswer>, BrokerError> {
-        Ok(Some(AppAnswer { content_type: "application/json", body: self.0.current(moment()) }))
+    fn handle_subscribe(&self, _principal: &Principal) -> Result<AppAnswer, BrokerError> {
+        Ok(AppAnswer { content_type: "application/json", body: self.0.current(moment()) })
     }
 }
 
@@ -146,9 +146,17 @@ impl AppHandler for ResendsMetrics {
         Ok(())
     }
 
-    fn handle_subscribe(&self, _principal: &Principal) -> Result<Option<AppAnswer>, BrokerError> {
-        Ok(None)
+    fn handle_subscribe(&self, _principal: &Principal) -> Result<AppAnswer, BrokerError> {
+        Err(no_answer("/app/subscribe takes SENDs"))
     }
+
+    fn own_topic(&self) -> Option<&Destination> {
+        Some(&self.1)
+    }
+}
+
+fn no_answer(instead: &str) -> BrokerError {
+    BrokerError::NoAnswer(format!("{instead} and answers no SUBSCRIBE; /app/metrics does, with the metrics as of now"))
 }
 
 #[cfg(test)]

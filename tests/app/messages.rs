@@ -187,6 +187,40 @@ async fn the_metrics_come_on_the_whole_period_of_the_wall_clock() {
 }
 
 #[tokio::test]
+async fn nobody_sends_to_the_topic_on_which_the_server_publishes_metrics() {
+    let server = Server::start(1, "metrics.destination = \"/topic/numbers\"\nmetrics.period = \"1h\"");
+    let mut client = Stomp::connect(server.address).await;
+    client.publish("/topic/numbers", "receipt:1\n", "{}").await;
+    let error = client.frame().await;
+    assert_eq!((error.command.as_str(), error.header("receipt-id")), ("ERROR", Some("1")));
+    let reason = "no client may send to /topic/numbers: the server itself publishes on it";
+    assert!(error.body.contains(reason), "{}", error.body);
+    let mut client = Stomp::connect(server.address).await;
+    client.publish("/topic/metrics", "receipt:2\n", "{}").await;
+    assert_eq!(client.frame().await.command, "RECEIPT");
+    let without = Server::start(1, "metrics.enabled = false\nmetrics.destination = \"/topic/numbers\"");
+    let mut client = Stomp::connect(without.address).await;
+    client.publish("/topic/numbers", "receipt:3\n", "{}").await;
+    assert_eq!(client.frame().await.command, "RECEIPT");
+}
+
+#[tokio::test]
+async fn a_handler_that_answers_no_subscribe_says_which_one_does() {
+    let server = Server::start(1, "metrics.period = \"1h\"");
+    let mut client = Stomp::connect(server.address).await;
+    for (id, name) in [("e", "/app/events"), ("s", "/app/subscribe")] {
+        client.send(&format!("SUBSCRIBE\nid:{id}\ndestination:{name}\n\n\0")).await;
+        let refused = client.frame().await;
+        assert_eq!((refused.command.as_str(), refused.header("status")), ("MESSAGE", Some("404")));
+        let reason =
+            format!("{name} takes SENDs and answers no SUBSCRIBE; /app/metrics does, with the metrics as of now");
+        assert!(refused.body.contains(&reason), "{}", refused.body);
+    }
+    client.subscribe("m", "/app/metrics", "").await;
+    assert_eq!(client.frame().await.header("subscription"), Some("m"));
+}
+
+#[tokio::test]
 async fn a_broadcast_by_cron_comes_each_second() {
     let server = Server::start(
         2,

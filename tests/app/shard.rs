@@ -260,8 +260,8 @@ impl AppHandler for Answers {
         Ok(())
     }
 
-    fn handle_subscribe(&self, _principal: &Principal) -> Result<Option<AppAnswer>, BrokerError> {
-        Ok(None)
+    fn handle_subscribe(&self, _principal: &Principal) -> Result<AppAnswer, BrokerError> {
+        Err(BrokerError::NoAnswer("nothing is answered".into()))
     }
 }
 

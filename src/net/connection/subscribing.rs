@@ -118,10 +118,8 @@ impl Connection {
     ) -> Result<(), BrokerError> {
         let answer = handler.handle_subscribe(principal)?;
         state.session.handle_reply(now, ticket, Reply::Done);
-        if let Some(answer) = answer {
-            let message = self.answer(subscription.destination.clone(), answer);
-            self.push_private(state, now, subscription.id, message, false);
-        }
+        let message = self.answer(subscription.destination.clone(), answer);
+        self.push_private(state, now, subscription.id, message, false);
         Ok(())
     }
 
