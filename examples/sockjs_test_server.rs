@@ -59,8 +59,11 @@ struct Mount {
 
 impl Mount {
     fn new(path: &'static str, settings: Settings, kind: Kind) -> Self {
-        let websocket =
-            websocket::Settings { max_message_bytes: settings.payload_bytes, ping: Duration::from_secs(30) };
+        let websocket = websocket::Settings {
+            max_message_bytes: settings.payload_bytes,
+            ping: Duration::from_secs(30),
+            deflate: None,
+        };
         let mut services = Service::new(settings, websocket, &[], MAX_SESSIONS, 1);
         let (service, home) = services.remove(0);
         tokio::task::spawn_local(home.run(Rc::new(Application { kind, open: Rc::default() })));

@@ -204,8 +204,11 @@ fn start_shards(
     tcp_listeners: Vec<TcpListener>,
     stop: &Stop,
 ) -> io::Result<Vec<Shard>> {
-    let websocket =
-        websocket::Settings { max_message_bytes: config.sockjs.service.payload_bytes, ping: WEBSOCKET_PING };
+    let websocket = websocket::Settings {
+        max_message_bytes: config.sockjs.service.payload_bytes,
+        ping: WEBSOCKET_PING,
+        deflate: config.websocket.deflate,
+    };
     let services = Service::new(
         config.sockjs.service.clone(),
         websocket,

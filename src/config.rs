@@ -27,6 +27,7 @@ use crate::broker::{auth as broker_auth, queue};
 use crate::message::Destination;
 use crate::net::http;
 use crate::net::tls::Identity;
+use crate::net::websocket::deflate;
 use crate::{feeds, sockjs, stomp};
 
 /// All settings, checked: units in the types, each within its range, none against another.
@@ -48,6 +49,8 @@ pub struct Config {
     pub queues: queue::Settings,
     /// The SockJS service.
     pub sockjs: SockJs,
+    /// All WebSockets, those of SockJS included.
+    pub websocket: WebSocket,
     /// Who may come in.
     pub auth: broker_auth::Settings,
     /// The event metrics.
@@ -160,6 +163,13 @@ pub struct SockJs {
     pub sessions: usize,
     /// What the service itself needs to know.
     pub service: sockjs::Settings,
+}
+
+/// All WebSockets, those of SockJS included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WebSocket {
+    /// How messages are compressed for clients that offer it; `None`: not at all.
+    pub deflate: Option<deflate::Settings>,
 }
 
 /// The event metrics.

@@ -282,7 +282,7 @@ impl From<Bytes> for Image {
 /// How a transport wraps the octets of one message.
 ///
 /// An image is built in two steps, so that what follows a subscriber's own head is wrapped
-/// once for all: first [`Framing::tail`], then [`Framing::head`] with the wrapped tail's length.
+/// once for all: first [`Framing::tail`], then [`Framing::head`] with the wrapped tail.
 pub trait Framing: fmt::Debug + Sync {
     /// Which row of the image cache is this framing's, below [`FRAMINGS`]. Two framings
     /// share a row only if they wrap alike.
@@ -292,15 +292,30 @@ pub trait Framing: fmt::Debug + Sync {
     fn carries_binary(&self) -> bool;
 
     /// Wraps the shared end of a message. `is_text` is whether head and tail are UTF-8.
-    fn tail(&self, tail: &Bytes, is_text: bool) -> Bytes;
+    fn tail(&self, tail: &Bytes, is_text: bool) -> Tail;
 
-    /// Wraps the beginning of a message; `tail_len` is the length of the wrapped tail.
-    fn head(&self, head: &[u8], tail_len: usize, is_text: bool) -> Bytes;
+    /// Wraps the beginning of a message that ends with that wrapped tail.
+    fn head(&self, head: &[u8], tail: &Tail, is_text: bool) -> Bytes;
 
     /// Wraps a message that is nobody else's.
     fn whole(&self, octets: &[u8], is_text: bool) -> Image {
         let tail = self.tail(&Bytes::new(), is_text);
-        Image { head: self.head(octets, tail.len(), is_text), tail }
+        Image { head: self.head(octets, &tail, is_text), tail: tail.octets }
+    }
+}
+
+/// The wrapped end of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tail {
+    /// What goes to the socket.
+    pub octets: Bytes,
+    /// Whether the framing compressed it, as it does where that makes it shorter.
+    pub is_compressed: bool,
+}
+
+impl From<Bytes> for Tail {
+    fn from(octets: Bytes) -> Self {
+        Self { octets, is_compressed: false }
     }
 }
 
@@ -317,17 +332,20 @@ impl Framing for Plain {
         true
     }
 
-    fn tail(&self, tail: &Bytes, _is_text: bool) -> Bytes {
-        tail.clone()
+    fn tail(&self, tail: &Bytes, _is_text: bool) -> Tail {
+        tail.clone().into()
     }
 
-    fn head(&self, head: &[u8], _tail_len: usize, _is_text: bool) -> Bytes {
+    fn head(&self, head: &[u8], _tail: &Tail, _is_text: bool) -> Bytes {
         Bytes::copy_from_slice(head)
     }
 }
 
-/// How many framings there can be.
-pub const FRAMINGS: usize = 7;
+/// How many framings there can be that do not compress.
+pub const PLAIN_FRAMINGS: usize = 8;
+
+/// How many framings there can be: each plain one may be compressed with one of two windows.
+pub const FRAMINGS: usize = 3 * PLAIN_FRAMINGS;
 
 /// How many dialects of the wire format there can be (the versions' escaping rules).
 pub const DIALECTS: usize = 3;
@@ -344,7 +362,7 @@ pub struct ImageCache {
 }
 
 /// A framing's tails are there only once it is in use: most messages leave in one or two.
-type Tails = Box<[OnceLock<Bytes>; DIALECTS]>;
+type Tails = Box<[OnceLock<Tail>; DIALECTS]>;
 
 struct CachedImage {
     row: usize,
@@ -355,9 +373,9 @@ struct CachedImage {
 
 impl ImageCache {
     /// The shared tail in that framing and dialect, built at the first call.
-    pub fn tail(&self, row: usize, dialect: usize, build: impl FnOnce() -> Bytes) -> Bytes {
+    pub fn tail(&self, row: usize, dialect: usize, build: impl FnOnce() -> Tail) -> &Tail {
         let tails = self.tails.get_or_init(Box::default);
-        tails[row].get_or_init(Box::default)[dialect].get_or_init(build).clone()
+        tails[row].get_or_init(Box::default)[dialect].get_or_init(build)
     }
 
     /// The whole image for a subscription of that name; built, and kept while there is room,

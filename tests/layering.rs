@@ -61,6 +61,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("warp", &["http/"]),
     ("tokio_cron_scheduler", &["feeds/schedule.rs"]),
     ("rustls", &["net/tls.rs", "net/tls/"]),
+    ("flate2", &["net/websocket/flate.rs"]),
 ];
 
 /// Files without a socket, a task, a clock or a random source.

@@ -12,11 +12,14 @@ use super::path::Path;
 use super::raw::{self, Raw};
 use super::sources::Merged;
 use super::units::{Size, Time};
-use super::{Config, ConfigError, Log, LogFormat, MailboxLimits, Metrics, Schedule, Server, SockJs, Tcp, Topics};
+use super::{
+    Config, ConfigError, Log, LogFormat, MailboxLimits, Metrics, Schedule, Server, SockJs, Tcp, Topics, WebSocket,
+};
 use crate::broker::pattern::Separators;
 use crate::broker::queue;
 use crate::message::Destination;
 use crate::net::tls::{Identity, IdentityError};
+use crate::net::websocket::deflate;
 use crate::net::{accept, http};
 use crate::sockjs::{Transport, Transports};
 use crate::{feeds, sockjs, stomp};
@@ -34,6 +37,7 @@ pub(super) fn config(merged: Merged) -> Result<Config, ConfigError> {
         topics: topics(&raw.topics),
         queues: queues(&raw.queues),
         sockjs: sockjs(&raw.sockjs),
+        websocket: websocket(&raw.websocket),
         auth: auth::auth(&merged)?,
         metrics: metrics(&merged)?,
         schedule: schedules(&merged)?,
@@ -174,6 +178,11 @@ fn sockjs(raw: &raw::SockJs) -> SockJs {
             sessions_per_address: raw.sessions_per_address,
         },
     }
+}
+
+fn websocket(raw: &raw::WebSocket) -> WebSocket {
+    let deflate = deflate::Settings { level: raw.deflate_level, min_bytes: raw.deflate_min_bytes.0 };
+    WebSocket { deflate: raw.deflate.then_some(deflate) }
 }
 
 fn transports(raw: &raw::SockJs) -> Transports {

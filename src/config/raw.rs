@@ -22,6 +22,7 @@ pub(super) struct Raw {
     pub(super) topics: Topics,
     pub(super) queues: Queues,
     pub(super) sockjs: SockJs,
+    pub(super) websocket: WebSocket,
     pub(super) auth: Auth,
     pub(super) metrics: Metrics,
     pub(super) schedule: Vec<Schedule>,
@@ -249,6 +250,22 @@ impl Default for SockJs {
             sessions: 100_000,
             sessions_per_address: 0,
         }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct WebSocket {
+    pub(super) deflate: bool,
+    pub(super) deflate_level: u8,
+    pub(super) deflate_min_bytes: Size,
+}
+
+impl Default for WebSocket {
+    fn default() -> Self {
+        // Once a message, whoever gets it: the level that saves most before it gets slow. What
+        // fits one packet gains nothing by being smaller.
+        Self { deflate: true, deflate_level: 6, deflate_min_bytes: kib(2) }
     }
 }
 

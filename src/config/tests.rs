@@ -126,6 +126,7 @@ fn every_default_arrives_in_the_checked_settings() {
     assert_eq!(config.sockjs.service.response_limit_bytes, 128 << 10);
     assert_eq!(config.sockjs.service.transports, sockjs::Transports::ALL);
     assert_eq!((&config.sockjs.service.frame_ancestors, config.sockjs.service.sessions_per_address), (&None, 0));
+    assert_eq!(config.websocket.deflate, Some(deflate::Settings { level: 6, min_bytes: 2048 }));
     assert_eq!(config.metrics.period, Duration::from_secs(1));
     assert_eq!(config.metrics.destination.as_str(), "/topic/metrics");
     assert_eq!(config.metrics.events.profile, feeds::events::Profile::Documented);
@@ -269,7 +270,7 @@ fn an_unknown_setting_is_named_with_those_there_are() {
     assert_eq!(
         error("[sever]\nlisten = \"127.0.0.1:1\""),
         "stompbox.toml, line 1, column 2: there is no setting sever; allowed here: \
-         server, tcp, log, stomp, mailbox, topics, queues, sockjs, auth, metrics, schedule"
+         server, tcp, log, stomp, mailbox, topics, queues, sockjs, websocket, auth, metrics, schedule"
     );
     assert_eq!(
         error("[auth]\nusers = [\n{ name = \"a\", passcode = \"s3cret\", role = \"x\" }]"),

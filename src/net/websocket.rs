@@ -4,6 +4,8 @@
 //! read buffer that all connections of a shard share, because tungstenite's own reader keeps
 //! its largest buffer for ever.
 
+pub mod deflate;
+mod flate;
 pub mod handshake;
 pub mod reader;
 
@@ -17,11 +19,12 @@ use bytes::Bytes;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+use self::deflate::Agreed;
 use self::reader::{Event, Reader};
 use super::clock;
 use super::io::{Close, Ended, Incoming, MessageIo, Written};
 use super::stream::Stream;
-use crate::message::{Framing, Image};
+use crate::message::{Framing, Image, Tail};
 
 /// What a WebSocket needs to know from the settings.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +34,8 @@ pub struct Settings {
     /// How long a client may be silent before it is pinged, and again until it is given up;
     /// zero: never.
     pub ping: Duration,
+    /// How messages are compressed for clients that offer it; `None`: not at all.
+    pub deflate: Option<deflate::Settings>,
 }
 
 /// A WebSocket after its handshake. Messages are handed up and down as they are.
@@ -39,6 +44,7 @@ pub struct WebSocket {
     stream: Stream,
     reader: RefCell<Reader>,
     events: RefCell<VecDeque<Event>>,
+    deflate: Option<Agreed>,
     ping: Duration,
     last_read: Cell<Instant>,
     pinged: Cell<bool>,
@@ -50,12 +56,15 @@ pub struct WebSocket {
 }
 
 impl WebSocket {
-    /// Takes a stream after the handshake, with what was read beyond it.
-    pub fn new(stream: Stream, read_ahead: &[u8], settings: &Settings) -> Self {
+    /// Takes a stream after the handshake, with what was agreed on in it and what was read
+    /// beyond it.
+    pub fn new(stream: Stream, read_ahead: &[u8], settings: &Settings, deflate: Option<Agreed>) -> Self {
+        let reader = Reader::new(settings.max_message_bytes);
         let socket = Self {
             stream,
-            reader: RefCell::new(Reader::new(settings.max_message_bytes)),
+            reader: RefCell::new(if deflate.is_some() { reader.inflating() } else { reader }),
             events: RefCell::default(),
+            deflate,
             ping: settings.ping,
             last_read: Cell::new(clock::now()),
             pinged: Cell::new(false),
@@ -64,6 +73,12 @@ impl WebSocket {
         };
         socket.feed(&mut read_ahead.to_vec());
         socket
+    }
+
+    /// How messages are wrapped for this client, where `plain` is how they are without
+    /// compression: in one final, unmasked frame each.
+    pub fn framing(&self, plain: &'static dyn Framing) -> &'static dyn Framing {
+        self.deflate.map_or(plain, |agreed| agreed.framing(plain))
     }
 
     /// The next message or end; pings are answered on the way.
@@ -187,7 +202,7 @@ pub struct RawWebSocket(pub WebSocket);
 
 impl MessageIo for RawWebSocket {
     fn framing(&self) -> &'static dyn Framing {
-        &WebSocketFraming
+        self.0.framing(&WebSocketFraming)
     }
 
     fn transport(&self) -> &'static str {
@@ -236,13 +251,13 @@ impl Framing for WebSocketFraming {
         true
     }
 
-    fn tail(&self, tail: &Bytes, _is_text: bool) -> Bytes {
-        tail.clone()
+    fn tail(&self, tail: &Bytes, _is_text: bool) -> Tail {
+        tail.clone().into()
     }
 
-    fn head(&self, head: &[u8], tail_len: usize, is_text: bool) -> Bytes {
+    fn head(&self, head: &[u8], tail: &Tail, is_text: bool) -> Bytes {
         let opcode = OpCode::Data(if is_text { Data::Text } else { Data::Binary });
-        frame(opcode, head, tail_len)
+        frame(opcode, head, tail.octets.len())
     }
 }
 
@@ -262,13 +277,28 @@ fn control(control: Control, payload: &[u8]) -> Bytes {
 
 /// A frame's head and the beginning of its payload; `more` octets of it follow elsewhere.
 fn frame(opcode: OpCode, payload: &[u8], more: usize) -> Bytes {
-    let header = FrameHeader { opcode, ..FrameHeader::default() };
-    let length = (payload.len() + more) as u64;
-    let mut octets = Vec::with_capacity(header.len(length) + payload.len());
-    // Writing into a Vec does not fail.
-    let _ = header.format(length, &mut octets);
+    let payload_len = payload.len() + more;
+    let mut octets = Vec::with_capacity(head_len(payload_len) + payload.len());
+    put_head(&mut octets, opcode, false, payload_len);
     octets.extend_from_slice(payload);
     octets.into()
+}
+
+/// The head of a final, unmasked frame.
+fn put_head(octets: &mut Vec<u8>, opcode: OpCode, is_compressed: bool, payload_len: usize) {
+    // RFC 7692 section 6
+    let header = FrameHeader { opcode, rsv1: is_compressed, ..FrameHeader::default() };
+    // Writing into a Vec does not fail.
+    let _ = header.format(payload_len as u64, octets);
+}
+
+/// RFC 6455 section 5.2: how long that head is.
+fn head_len(payload_len: usize) -> usize {
+    match payload_len {
+        0..=125 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    }
 }
 
 /// RFC 6455 section 5.5: 125 octets of payload, two of them the code.
@@ -286,10 +316,10 @@ mod tests {
 
     #[test]
     fn the_head_announces_the_length_of_the_tail_too() {
-        let tail = Bytes::from(vec![b'x'; 70_000]);
-        let head = WebSocketFraming.head(b"abc", tail.len(), true);
+        let of_len = |len| Tail::from(Bytes::from(vec![b'x'; len]));
+        let head = WebSocketFraming.head(b"abc", &of_len(70_000), true);
         assert_eq!(&head[..], b"\x81\x7f\x00\x00\x00\x00\x00\x01\x11\x73abc");
-        assert_eq!(WebSocketFraming.head(b"abc", 200, true), &b"\x81\x7e\x00\xcbabc"[..]);
+        assert_eq!(WebSocketFraming.head(b"abc", &of_len(200), true), &b"\x81\x7e\x00\xcbabc"[..]);
     }
 
     #[test]

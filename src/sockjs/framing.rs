@@ -9,7 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::frame::{Frame, escape_into};
 use super::octets::Octets;
 use super::quoting::Quoting;
-use crate::message::Framing;
+use crate::message::{Framing, Tail};
 
 /// What an HTTP response that receives frames is: how it wraps them and how it ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,19 +130,20 @@ impl Framing for SockJsWebSocket {
         false
     }
 
-    fn tail(&self, tail: &Bytes, _is_text: bool) -> Bytes {
+    fn tail(&self, tail: &Bytes, _is_text: bool) -> Tail {
         let mut out = Vec::with_capacity(tail.len() + tail.len() / 8 + 2);
         escape_into(&mut out, &String::from_utf8_lossy(tail));
         out.extend_from_slice(b"\"]");
-        without_slack(out)
+        without_slack(out).into()
     }
 
-    fn head(&self, head: &[u8], tail_len: usize, _is_text: bool) -> Bytes {
+    fn head(&self, head: &[u8], tail: &Tail, _is_text: bool) -> Bytes {
         let mut out = vec![0; WEBSOCKET_HEADER_BYTES];
         out.extend_from_slice(b"a[\"");
         escape_into(&mut out, &String::from_utf8_lossy(head));
         // How long the header is depends on what follows it: it is written last, against it.
-        let (header, header_len) = websocket_header(OPCODE_TEXT, out.len() - WEBSOCKET_HEADER_BYTES + tail_len);
+        let (header, header_len) =
+            websocket_header(OPCODE_TEXT, out.len() - WEBSOCKET_HEADER_BYTES + tail.octets.len());
         let start = WEBSOCKET_HEADER_BYTES - header_len;
         out[start..WEBSOCKET_HEADER_BYTES].copy_from_slice(&header[..header_len]);
         Bytes::from(out).slice(start..)
@@ -165,14 +166,14 @@ impl Framing for SockJsQuoted {
         false
     }
 
-    fn tail(&self, tail: &Bytes, _is_text: bool) -> Bytes {
+    fn tail(&self, tail: &Bytes, _is_text: bool) -> Tail {
         let mut out = Vec::with_capacity(tail.len() + tail.len() / 8 + 1);
         escape_into(&mut out, &String::from_utf8_lossy(tail));
         out.push(b'"');
-        without_slack(out)
+        without_slack(out).into()
     }
 
-    fn head(&self, head: &[u8], _tail_len: usize, _is_text: bool) -> Bytes {
+    fn head(&self, head: &[u8], _tail: &Tail, _is_text: bool) -> Bytes {
         let mut out = vec![b'"'];
         escape_into(&mut out, &String::from_utf8_lossy(head));
         without_slack(out)

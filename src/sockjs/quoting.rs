@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::frame::escape_into;
 use super::framing::SOCKJS_QUOTED;
-use crate::message::Framing;
+use crate::message::{Framing, Tail};
 
 /// How a session over HTTP quotes its messages: as its first receiver wants them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -69,12 +69,12 @@ impl Framing for SockJsEvent {
         false
     }
 
-    fn tail(&self, tail: &Bytes, is_text: bool) -> Bytes {
-        percent_encoded(SOCKJS_QUOTED.tail(tail, is_text))
+    fn tail(&self, tail: &Bytes, is_text: bool) -> Tail {
+        percent_encoded(SOCKJS_QUOTED.tail(tail, is_text).octets).into()
     }
 
-    fn head(&self, head: &[u8], tail_len: usize, is_text: bool) -> Bytes {
-        percent_encoded(SOCKJS_QUOTED.head(head, tail_len, is_text))
+    fn head(&self, head: &[u8], tail: &Tail, is_text: bool) -> Bytes {
+        percent_encoded(SOCKJS_QUOTED.head(head, tail, is_text))
     }
 }
 
@@ -95,12 +95,12 @@ impl Framing for SockJsScript {
         false
     }
 
-    fn tail(&self, tail: &Bytes, is_text: bool) -> Bytes {
-        scripted(&SOCKJS_QUOTED.tail(tail, is_text))
+    fn tail(&self, tail: &Bytes, is_text: bool) -> Tail {
+        scripted(&SOCKJS_QUOTED.tail(tail, is_text).octets).into()
     }
 
-    fn head(&self, head: &[u8], tail_len: usize, is_text: bool) -> Bytes {
-        scripted(&SOCKJS_QUOTED.head(head, tail_len, is_text))
+    fn head(&self, head: &[u8], tail: &Tail, is_text: bool) -> Bytes {
+        scripted(&SOCKJS_QUOTED.head(head, tail, is_text))
     }
 }
 
@@ -177,6 +177,6 @@ mod tests {
     fn image(quoting: Quoting, head: &str, tail: &Bytes) -> Bytes {
         let framing = quoting.framing();
         let tail = framing.tail(tail, true);
-        [framing.head(head.as_bytes(), tail.len(), true), tail].concat().into()
+        [framing.head(head.as_bytes(), &tail, true), tail.octets].concat().into()
     }
 }

@@ -77,7 +77,7 @@ use self::addresses::Addresses;
 pub use self::body::{Body, Reader};
 pub use self::counted::{Counters, Reading};
 pub use self::home::Home;
-use self::home::{Admission, Errand, Receive};
+use self::home::{Admission, Errand, Receive, Upgrade};
 use self::owner::Fingerprint;
 use self::session_io::SendError;
 pub use self::socket::Socket;
@@ -88,13 +88,14 @@ use super::route::{ReceiveTransport, Route, SendTransport};
 use super::{Settings, Transport};
 use crate::net::http::RequestBodyError;
 use crate::net::io::MessageIo;
-use crate::net::websocket::{self, handshake};
+use crate::net::websocket::{self, deflate, handshake};
 
 /// One shard's way into the service. Cheap to clone.
 #[derive(Clone)]
 pub struct Service {
     settings: Arc<Settings>,
     subprotocols: &'static [&'static str],
+    deflate: Option<deflate::Settings>,
     own: usize,
     homes: Arc<[mpsc::Sender<Errand>]>,
     counters: Arc<[Arc<Counters>]>,
@@ -139,6 +140,7 @@ impl Service {
             let service = Self {
                 settings: Arc::clone(&settings),
                 subprotocols,
+                deflate: websocket.deflate,
                 own,
                 homes: Arc::clone(&homes),
                 counters: Arc::clone(&counters),
@@ -209,8 +211,8 @@ impl Service {
         if !answer::is_allowed_origin(&self.settings, &parts.headers) {
             return set_error(response, StatusCode::FORBIDDEN, "This origin is not allowed.");
         }
-        let headers = match handshake::accept(&parts.headers, self.subprotocols) {
-            Ok(headers) => headers,
+        let accepted = match handshake::accept(&parts.headers, self.subprotocols, self.deflate) {
+            Ok(accepted) => accepted,
             Err(error) => return set_error(response, error.status(), error.to_string()),
         };
         let Some(on_upgrade) = parts.extensions.remove::<OnUpgrade>() else {
@@ -219,11 +221,13 @@ impl Service {
         let Some(seat) = self.addresses.enter(&peer) else {
             return set_error(response, StatusCode::TOO_MANY_REQUESTS, TOO_MANY_OF_ADDRESS);
         };
-        let errand = Errand::Upgrade { on_upgrade, transport, client: client(parts, peer), seat };
+        let client = client(parts, peer);
+        let errand =
+            Errand::Upgrade(Box::new(Upgrade { on_upgrade, transport, deflate: accepted.deflate, client, seat }));
         if self.homes[self.own].send(errand).await.is_err() {
             return set_error(response, StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down.");
         }
-        *response.headers_mut() = headers;
+        *response.headers_mut() = accepted.headers;
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     }
 

@@ -49,7 +49,7 @@ pub fn message_image(message: &Message, framing: &dyn Framing, version: Version,
         let tail = message.images.tail(framing.row(), version.dialect(), || {
             framing.tail(&Bytes::from(message_tail(message, version)), is_text)
         });
-        Image { head: framing.head(&message_head(version, own), tail.len(), is_text), tail }
+        Image { head: framing.head(&message_head(version, own), tail, is_text), tail: tail.octets.clone() }
     };
     if own.is_common() {
         message.images.whole(framing.row(), version.dialect(), own.subscription, build)

@@ -10,6 +10,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod deflate;
 mod ending;
 mod http;
 mod messages;

@@ -1,10 +1,13 @@
 //! The WebSocket handshake (RFC 6455 section 4.2), as headers in and headers out.
 
 use http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::deflate::{self, Agreed};
 
 /// Why a request is no WebSocket handshake. The text is the answer's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,13 +41,26 @@ pub fn is_upgrade(headers: &HeaderMap) -> bool {
     has_token(headers, UPGRADE, "websocket")
 }
 
-/// Checks a handshake; answers the headers of the 101.
+/// What a handshake came to.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// The headers of the 101.
+    pub headers: HeaderMap,
+    /// How messages are compressed, if the client offered that and the settings have it.
+    pub deflate: Option<Agreed>,
+}
+
+/// Checks a handshake.
 ///
 /// Of `subprotocols`, the first that the client offers is agreed on.
 ///
 /// # Errors
 /// The request is no handshake.
-pub fn accept(headers: &HeaderMap, subprotocols: &[&'static str]) -> Result<HeaderMap, HandshakeError> {
+pub fn accept(
+    headers: &HeaderMap,
+    subprotocols: &[&'static str],
+    deflate: Option<deflate::Settings>,
+) -> Result<Accepted, HandshakeError> {
     if !is_upgrade(headers) {
         return Err(HandshakeError::NoUpgrade);
     }
@@ -63,7 +79,12 @@ pub fn accept(headers: &HeaderMap, subprotocols: &[&'static str]) -> Result<Head
     if let Some(agreed) = subprotocols.iter().find(|name| has_token(headers, SEC_WEBSOCKET_PROTOCOL, name)) {
         answer.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(agreed));
     }
-    Ok(answer)
+    let agreed = deflate.and_then(|settings| deflate::negotiate(headers, settings));
+    let deflate = agreed.map(|(agreed, answered)| {
+        answer.insert(SEC_WEBSOCKET_EXTENSIONS, answered);
+        agreed
+    });
+    Ok(Accepted { headers: answer, deflate })
 }
 
 fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
@@ -84,7 +105,7 @@ mod tests {
     /// RFC 6455 section 1.3.
     #[test]
     fn the_handshake_of_the_specification_is_accepted() {
-        let answer = accept(&request(&[]), &[]).unwrap();
+        let answer = accept(&request(&[]), &[], None).unwrap().headers;
         assert_eq!(answer[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert!(!answer.contains_key(SEC_WEBSOCKET_PROTOCOL));
     }
@@ -93,7 +114,7 @@ mod tests {
     fn the_first_of_our_subprotocols_that_is_offered_is_agreed_on() {
         let ours = ["v12.stomp", "v11.stomp", "v10.stomp"];
         let agreed = |offered: &'static str| {
-            let answer = accept(&request(&[("sec-websocket-protocol", offered)]), &ours).unwrap();
+            let answer = accept(&request(&[("sec-websocket-protocol", offered)]), &ours, None).unwrap().headers;
             answer.get(SEC_WEBSOCKET_PROTOCOL).map(|value| value.to_str().unwrap().to_owned())
         };
         assert_eq!(agreed("v10.stomp, v11.stomp").as_deref(), Some("v11.stomp"));
@@ -103,7 +124,8 @@ mod tests {
 
     #[test]
     fn each_missing_part_is_named() {
-        let without = |name: &'static str, value: &'static str| accept(&request(&[(name, value)]), &[]).unwrap_err();
+        let without =
+            |name: &'static str, value: &'static str| accept(&request(&[(name, value)]), &[], None).unwrap_err();
         assert_eq!(without("upgrade", "h2c").to_string(), "Can \"Upgrade\" only to \"WebSocket\".");
         assert_eq!(without("connection", "close").to_string(), "\"Connection\" must be \"Upgrade\".");
         assert_eq!(without("sec-websocket-version", "8").status(), 426);
@@ -112,7 +134,7 @@ mod tests {
 
     #[test]
     fn firefox_sends_keep_alive_beside_upgrade() {
-        assert!(accept(&request(&[("connection", "keep-alive, Upgrade")]), &[]).is_ok());
+        assert!(accept(&request(&[("connection", "keep-alive, Upgrade")]), &[], None).is_ok());
     }
 
     fn request(other: &[(&'static str, &'static str)]) -> HeaderMap {

@@ -7,10 +7,16 @@ use bytes::{Bytes, BytesMut};
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+use super::flate::{self, InflateError};
+
 /// Assembles a client's frames to messages. Holds no memory between messages.
 #[derive(Debug)]
 pub struct Reader {
     max_message_bytes: usize,
+    /// Whether permessage-deflate was agreed on.
+    inflates: bool,
+    /// Whether the message whose fragments are coming is compressed.
+    is_compressed: bool,
     head: [u8; MAX_HEAD_BYTES],
     head_len: u8,
     frame: Option<Frame>,
@@ -46,6 +52,9 @@ pub enum Violation {
     /// A text message or close reason that is not UTF-8.
     #[error("text is not UTF-8")]
     NotUtf8,
+    /// A compressed message that cannot be decompressed.
+    #[error("a compressed message is not what DEFLATE makes")]
+    NotDeflate,
     /// A message over the limit.
     #[error("the message has {size} octets or more; at most {max} are allowed")]
     TooLong {
@@ -61,7 +70,7 @@ impl Violation {
     pub fn close_code(&self) -> u16 {
         match self {
             Self::Protocol(_) => 1002,
-            Self::NotUtf8 => 1007,
+            Self::NotUtf8 | Self::NotDeflate => 1007,
             Self::TooLong { .. } => 1009,
         }
     }
@@ -77,10 +86,12 @@ struct Frame {
 }
 
 impl Reader {
-    /// Makes a reader that refuses messages over that many octets.
+    /// Makes a reader that refuses messages over that many octets, decompressed.
     pub fn new(max_message_bytes: usize) -> Self {
         Self {
             max_message_bytes,
+            inflates: false,
+            is_compressed: false,
             head: [0; MAX_HEAD_BYTES],
             head_len: 0,
             frame: None,
@@ -89,6 +100,11 @@ impl Reader {
             checked: 0,
             control: BytesMut::new(),
         }
+    }
+
+    /// Takes compressed messages too, as RFC 7692 has them without context takeover.
+    pub fn inflating(self) -> Self {
+        Self { inflates: true, ..self }
     }
 
     /// Takes octets in any cut, unmasks them in place, and adds what is complete to `events`.
@@ -136,10 +152,14 @@ impl Reader {
         Ok(self.frame)
     }
 
-    fn check_head(&self, header: &FrameHeader, payload_len: u64) -> Result<Frame, Violation> {
+    fn check_head(&mut self, header: &FrameHeader, payload_len: u64) -> Result<Frame, Violation> {
         // RFC 6455 section 5.2
-        if header.rsv1 || header.rsv2 || header.rsv3 {
+        if header.rsv2 || header.rsv3 || (header.rsv1 && !self.inflates) {
             return Err(Violation::Protocol("a frame has reserved bits set, and no extension was agreed on"));
+        }
+        // RFC 7692 section 6.1
+        if header.rsv1 && !matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary)) {
+            return Err(Violation::Protocol("only the first frame of a message says that it is compressed"));
         }
         // RFC 6455 section 5.1
         let Some(mask) = header.mask else {
@@ -164,11 +184,15 @@ impl Reader {
             OpCode::Data(Data::Text | Data::Binary) if self.message_opcode.is_some() => {
                 return Err(Violation::Protocol("a new message began before the last one ended"));
             }
-            OpCode::Data(_) => {
+            OpCode::Data(data) => {
+                let is_compressed = if data == Data::Continue { self.is_compressed } else { header.rsv1 };
                 let size = payload_len.saturating_add(self.message.len() as u64);
-                if size > self.max_message_bytes as u64 {
+                // What cannot be compressed becomes a little longer.
+                let slack = if is_compressed { self.max_message_bytes / 1024 + DEFLATE_SLACK_BYTES } else { 0 };
+                if size > self.max_message_bytes.saturating_add(slack) as u64 {
                     return Err(Violation::TooLong { size, max: self.max_message_bytes });
                 }
+                self.is_compressed = is_compressed;
             }
         }
         Ok(Frame { opcode: header.opcode, is_final: header.is_final, mask, left: payload_len })
@@ -215,10 +239,11 @@ impl Reader {
         let opcode = *self.message_opcode.get_or_insert(data);
         let is_text = opcode == Data::Text;
         let message = if ends_message && self.message.is_empty() {
-            if is_text && std::str::from_utf8(payload).is_err() {
+            let message = if self.is_compressed { self.inflated(payload)? } else { Bytes::copy_from_slice(payload) };
+            if is_text && std::str::from_utf8(&message).is_err() {
                 return Err(Violation::NotUtf8);
             }
-            Bytes::copy_from_slice(payload)
+            message
         } else {
             if self.message.is_empty() {
                 // The peer's word is taken for a message of usual size only.
@@ -226,18 +251,36 @@ impl Reader {
                 self.message.reserve(announced.min(ANNOUNCED_BYTES));
             }
             self.message.extend_from_slice(payload);
-            if is_text {
+            if is_text && !self.is_compressed {
                 self.check_utf8(ends_message)?;
             }
             if !ends_message {
                 return Ok(());
             }
-            std::mem::take(&mut self.message).freeze()
+            let message = std::mem::take(&mut self.message);
+            if self.is_compressed {
+                let message = self.inflated(&message)?;
+                if is_text && std::str::from_utf8(&message).is_err() {
+                    return Err(Violation::NotUtf8);
+                }
+                message
+            } else {
+                message.freeze()
+            }
         };
         self.message_opcode = None;
+        self.is_compressed = false;
         self.checked = 0;
         events.push_back(if is_text { Event::Text(message) } else { Event::Binary(message) });
         Ok(())
+    }
+
+    fn inflated(&self, message: &[u8]) -> Result<Bytes, Violation> {
+        let max = self.max_message_bytes;
+        flate::inflate(message, max).map_err(|error| match error {
+            InflateError::Invalid => Violation::NotDeflate,
+            InflateError::TooLong => Violation::TooLong { size: max as u64 + 1, max },
+        })
     }
 
     /// Looks at each octet once, and refuses a wrong one as soon as it is there.
@@ -293,6 +336,9 @@ fn unmask(payload: &mut [u8], mask: [u8; 4]) {
 
 /// RFC 6455 section 5.2: 2 octets, 8 of extended length, 4 of mask.
 const MAX_HEAD_BYTES: usize = 14;
+
+/// What a compressed message may be longer than the limit, apart from a thousandth of that.
+const DEFLATE_SLACK_BYTES: usize = 64;
 
 /// How much memory an announced length gets before its octets are there.
 const ANNOUNCED_BYTES: usize = 128 * 1024;
@@ -399,6 +445,60 @@ mod tests {
         assert!(reader.message.capacity() <= 2 * ANNOUNCED_BYTES);
     }
 
+    /// "Hello", as RFC 7692 section 7.2.3.1 has it.
+    const HELLO: [u8; 7] = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+
+    // RFC 7692 section 7.2.3.1
+    #[test]
+    fn a_compressed_message_arrives_whole_in_one_frame_or_in_fragments() {
+        let whole = frame(0xc1, &HELLO);
+        let fragments = [frame(0x41, &HELLO[..3]), frame(0x89, b"p"), frame(0x80, &HELLO[3..])].concat();
+        let (hello, ping) = (Event::Text(Bytes::from("Hello")), Event::Ping(Bytes::from("p")));
+        for cut in [1, 2, 100] {
+            assert_eq!(inflate(&whole, cut), Ok(vec![hello.clone()]));
+            assert_eq!(inflate(&fragments, cut), Ok(vec![ping.clone(), hello.clone()]));
+        }
+        let plain_and_compressed = [frame(TEXT, b"plain"), whole, frame(TEXT, b"plain")].concat();
+        let plain = Event::Text(Bytes::from("plain"));
+        assert_eq!(inflate(&plain_and_compressed, 100), Ok(vec![plain.clone(), hello, plain]));
+    }
+
+    // RFC 7692 section 6.1
+    #[test]
+    fn only_the_first_frame_of_a_message_may_say_that_it_is_compressed() {
+        for octets in [[frame(0x41, &HELLO), frame(0xc0, &[])].concat(), frame(0xc9, b"p"), frame(0xc8, &[])] {
+            assert_eq!(inflate(&octets, 100).unwrap_err().close_code(), 1002);
+        }
+        assert_eq!(read(&frame(0xc1, &HELLO), 100).unwrap_err().close_code(), 1002);
+        assert_eq!(inflate(&frame(0xa1, &HELLO), 100).unwrap_err().close_code(), 1002);
+    }
+
+    #[test]
+    fn compressed_text_must_be_utf8_and_compressed_by_deflate() {
+        // "\xff" stored
+        let stored = [0x00, 0x01, 0x00, 0xfe, 0xff, 0xff, 0x00];
+        assert_eq!(inflate(&frame(0xc1, &stored), 100), Err(Violation::NotUtf8));
+        assert_eq!(
+            inflate(&[frame(0x41, &stored[..2]), frame(0x80, &stored[2..])].concat(), 100),
+            Err(Violation::NotUtf8)
+        );
+        assert_eq!(inflate(&frame(0xc2, &stored), 100), Ok(vec![Event::Binary(Bytes::from_static(b"\xff"))]));
+        assert_eq!(inflate(&frame(0xc1, &[0xff; 9]), 100).unwrap_err().close_code(), 1007);
+    }
+
+    #[test]
+    fn a_message_over_the_limit_when_decompressed_is_refused_without_being_held() {
+        for (size, is_taken) in [(1000, true), (1001, false), (1 << 24, false)] {
+            let bomb = flate::deflate(&vec![b'a'; size], 9, 15).unwrap();
+            let read = inflate(&frame(0xc1, &bomb[..bomb.len().min(0xffff)]), 100);
+            assert_eq!(read.is_ok(), is_taken, "{size}");
+            assert!(is_taken || read.unwrap_err().close_code() == 1009);
+        }
+        let mut reader = Reader::new(1000).inflating();
+        let mut head = vec![0xc1, 0x80 | 126, 0x10, 0x00, 0, 0, 0, 0];
+        assert_eq!(reader.feed(&mut head, &mut VecDeque::new()).unwrap_err().close_code(), 1009);
+    }
+
     proptest! {
         #[test]
         fn garbage_never_panics_and_any_cut_reads_the_same(octets in proptest::collection::vec(any::<u8>(), 0..200), cut in 1..200_usize) {
@@ -407,8 +507,15 @@ mod tests {
         }
     }
 
+    fn inflate(octets: &[u8], cut: usize) -> Result<Vec<Event>, Violation> {
+        read_by(Reader::new(1000).inflating(), octets, cut)
+    }
+
     fn read(octets: &[u8], cut: usize) -> Result<Vec<Event>, Violation> {
-        let mut reader = Reader::new(1000);
+        read_by(Reader::new(1000), octets, cut)
+    }
+
+    fn read_by(mut reader: Reader, octets: &[u8], cut: usize) -> Result<Vec<Event>, Violation> {
         let mut events = VecDeque::new();
         for piece in octets.to_vec().chunks_mut(cut) {
             reader.feed(piece, &mut events)?;

@@ -19,6 +19,7 @@ use super::websocket_io::SockJsWebSocketIo;
 use super::{Client, Connections};
 use crate::net::http::upgraded;
 use crate::net::io::MessageIo;
+use crate::net::websocket::deflate::Agreed;
 use crate::net::websocket::{self, RawWebSocket, WebSocket};
 use crate::sockjs::framing::ReceiverKind;
 use crate::sockjs::{Settings, Transport};
@@ -26,11 +27,20 @@ use crate::sockjs::{Settings, Transport};
 /// What a request asks of the shard where its session lives.
 pub(super) enum Errand {
     /// Take over an upgraded connection.
-    Upgrade { on_upgrade: OnUpgrade, transport: Transport, client: Client, seat: Seat },
+    Upgrade(Box<Upgrade>),
     /// Attach a response to a session, which it may open.
     Receive(Box<Receive>),
     /// Give a session messages.
     Send { session: Box<str>, from: Fingerprint, messages: Vec<String>, reply: oneshot::Sender<Result<(), SendError>> },
+}
+
+/// A connection that becomes a WebSocket.
+pub(super) struct Upgrade {
+    pub(super) on_upgrade: OnUpgrade,
+    pub(super) transport: Transport,
+    pub(super) deflate: Option<Agreed>,
+    pub(super) client: Client,
+    pub(super) seat: Seat,
 }
 
 /// A response that is to be attached.
@@ -86,9 +96,7 @@ impl Home {
 
     fn on_errand(&self, errand: Errand, sessions: &Sessions, connections: &Rc<dyn Connections>) {
         match errand {
-            Errand::Upgrade { on_upgrade, transport, client, seat } => {
-                self.on_upgrade(on_upgrade, transport, client, seat, connections);
-            }
+            Errand::Upgrade(upgrade) => self.on_upgrade(*upgrade, connections),
             Errand::Receive(receive) => self.on_receive(sessions, *receive, connections),
             Errand::Send { session, from, messages, reply } => match sessions.find(&session) {
                 Some(found) if found.owner.admits(from) => found.handle_payload(messages, reply),
@@ -98,14 +106,8 @@ impl Home {
         }
     }
 
-    fn on_upgrade(
-        &self,
-        on_upgrade: OnUpgrade,
-        transport: Transport,
-        client: Client,
-        seat: Seat,
-        connections: &Rc<dyn Connections>,
-    ) {
+    fn on_upgrade(&self, upgrade: Upgrade, connections: &Rc<dyn Connections>) {
+        let Upgrade { on_upgrade, transport, deflate, client, seat } = upgrade;
         let connections = Rc::clone(connections);
         let counters = Arc::clone(&self.counters);
         let heartbeat = self.settings.heartbeat;
@@ -113,7 +115,7 @@ impl Home {
         tokio::task::spawn_local(async move {
             match upgraded(on_upgrade).await {
                 Ok((stream, read_ahead)) => {
-                    let socket = WebSocket::new(stream, &read_ahead, &settings);
+                    let socket = WebSocket::new(stream, &read_ahead, &settings, deflate);
                     let io: Box<dyn MessageIo> = if transport == Transport::RawWebSocket {
                         Box::new(Counted::new(RawWebSocket(socket), transport, &counters, Some(seat)))
                     } else {

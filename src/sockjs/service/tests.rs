@@ -269,7 +269,7 @@ impl Peer {
 fn serve(settings: Settings, script: impl AsyncFnOnce(Peer)) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
-    let websocket = websocket::Settings { max_message_bytes: 1000, ping: Duration::ZERO };
+    let websocket = websocket::Settings { max_message_bytes: 1000, ping: Duration::ZERO, deflate: None };
     LocalSet::new().block_on(&runtime, async {
         let (service, home) = Service::new(settings, websocket, &[], 100_000, 1).remove(0);
         let sessions = Sessions::default();

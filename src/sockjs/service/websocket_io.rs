@@ -53,7 +53,7 @@ impl SockJsWebSocketIo {
 
 impl MessageIo for SockJsWebSocketIo {
     fn framing(&self) -> &'static dyn Framing {
-        &SOCKJS_WEBSOCKET
+        self.socket.framing(&SOCKJS_WEBSOCKET)
     }
 
     fn transport(&self) -> &'static str {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::message::{Destination, Image, Message, MessageId, Overflow, Plain, Publication, SubscriptionId};
+use crate::message::{Destination, Image, Message, MessageId, Overflow, Plain, Publication, SubscriptionId, Tail};
 use crate::stomp::Limits;
 
 mod acknowledging;

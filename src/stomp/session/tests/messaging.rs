@@ -338,11 +338,11 @@ impl Framing for TextOnly {
         false
     }
 
-    fn tail(&self, tail: &Bytes, _is_text: bool) -> Bytes {
-        tail.clone()
+    fn tail(&self, tail: &Bytes, _is_text: bool) -> Tail {
+        tail.clone().into()
     }
 
-    fn head(&self, head: &[u8], _tail_len: usize, _is_text: bool) -> Bytes {
+    fn head(&self, head: &[u8], _tail: &Tail, _is_text: bool) -> Bytes {
         Bytes::copy_from_slice(head)
     }
 }
