@@ -273,6 +273,23 @@ impl Image {
     }
 }
 
+impl Image {
+    /// The same in one piece, if it is small enough for a copy to cost less than a second piece
+    /// does in every write.
+    fn joined(self) -> Self {
+        if self.tail.is_empty() || self.len() > JOINED_BYTES {
+            return self;
+        }
+        [&self.head[..], &self.tail].concat().into()
+    }
+}
+
+impl From<Vec<u8>> for Image {
+    fn from(head: Vec<u8>) -> Self {
+        Bytes::from(head).into()
+    }
+}
+
 impl From<Bytes> for Image {
     fn from(head: Bytes) -> Self {
         Self { head, tail: Bytes::new() }
@@ -384,7 +401,7 @@ impl ImageCache {
         let mut build = Some(build);
         for slot in &self.whole {
             let cached = slot.get_or_init(|| {
-                let image = build.take().map_or_else(Image::default, |build| build());
+                let image = build.take().map_or_else(Image::default, |build| build().joined());
                 Box::new(CachedImage { row, dialect, subscription: subscription.into(), image })
             });
             if cached.row == row && cached.dialect == dialect && *cached.subscription == *subscription {
@@ -394,6 +411,10 @@ impl ImageCache {
         build.map_or_else(Image::default, |build| build())
     }
 }
+
+/// A write of two pieces costs about as much more than one of a single piece as a copy of so many
+/// octets.
+const JOINED_BYTES: usize = 4096;
 
 /// Enough for every framing and version in use at once under one subscription name.
 const WHOLE_IMAGES: usize = 8;

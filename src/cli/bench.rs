@@ -1,14 +1,20 @@
 //! `stompbox bench`: a load generator for any STOMP broker, and the floor to hold it against.
 
+mod arrivals;
 mod client;
 mod floor;
 mod load;
 mod process;
+mod publish;
 mod report;
+
+mod scan;
 mod ticks;
 
 use std::error::Error;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -62,14 +68,14 @@ struct LoadArgs {
     /// Topics, in `pubsub`.
     #[arg(long, default_value_t = 100)]
     topics: usize,
-    /// Octets of a body, at least 40.
+    /// Octets of a body, at least 60.
     #[arg(long, default_value_t = 1000)]
     size: usize,
-    /// Messages a second of all publishers together; without it, flat out: the next burst when
-    /// all subscribers have the last.
+    /// Messages a second of all publishers together; without it, flat out: the next burst, to
+    /// each topic, when all subscribers have the last.
     #[arg(long)]
     rate: Option<f64>,
-    /// Messages of one burst, flat out.
+    /// Messages of one burst to one topic, flat out; they leave in one write.
     #[arg(long, default_value_t = 1)]
     burst: usize,
     /// How long to measure, in seconds.
@@ -87,6 +93,13 @@ struct LoadArgs {
     /// Milliseconds from one broadcast to the next, in `ticks`.
     #[arg(long, default_value_t = 1000)]
     period: u64,
+    /// Sends one message at the end of `idle`, and looks at the memory after it.
+    #[arg(long)]
+    broadcast: bool,
+    /// What CONNECT says in `heart-beat`: how often clients send and want to hear, in
+    /// milliseconds.
+    #[arg(long, default_value = "10000,10000")]
+    heart_beat: HeartBeat,
     /// The destination, or its beginning in `pubsub`.
     #[arg(long, default_value = "/topic/bench")]
     destination: String,
@@ -113,6 +126,27 @@ struct FloorArgs {
     /// Where to listen.
     #[arg(long, default_value = "127.0.0.1:8081")]
     listen: SocketAddr,
+    /// Writes all messages that came together in one go, instead of each by itself.
+    #[arg(long)]
+    batched: bool,
+}
+
+/// What CONNECT says in `heart-beat`, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+struct HeartBeat {
+    send: u64,
+    receive: u64,
+}
+
+impl FromStr for HeartBeat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let numbers =
+            text.split_once(',').and_then(|(send, receive)| Some((send.parse().ok()?, receive.parse().ok()?)));
+        let (send, receive) = numbers.ok_or("it must be two numbers of milliseconds, such as 10000,10000")?;
+        Ok(Self { send, receive })
+    }
 }
 
 /// How a client connects.
@@ -137,10 +171,10 @@ impl BenchArgs {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let local = LocalSet::new();
         match &self.scenario {
-            Scenario::Floor(args) => Ok(floor::run(args.listen).map(|()| String::new())?),
-            Scenario::Fanout(args) => local.block_on(&runtime, load::fanout(args, 1, 0)),
-            Scenario::Pubsub(args) => local.block_on(&runtime, load::fanout(args, args.topics.max(1), 0)),
-            Scenario::Slow(args) => local.block_on(&runtime, load::fanout(args, 1, args.stalled)),
+            Scenario::Floor(args) => Ok(floor::run(args.listen, args.batched).map(|()| String::new())?),
+            Scenario::Fanout(args) => local.block_on(&runtime, load::fanout("fanout", args, 1, 0)),
+            Scenario::Pubsub(args) => local.block_on(&runtime, load::fanout("pubsub", args, args.topics.max(1), 0)),
+            Scenario::Slow(args) => local.block_on(&runtime, load::fanout("slow", args, 1, args.stalled)),
             Scenario::Idle(args) => local.block_on(&runtime, load::idle(args)),
             Scenario::Ticks(args) => local.block_on(&runtime, ticks::ticks(args)),
             Scenario::Connect(args) => local.block_on(&runtime, load::connect(args)),
@@ -151,5 +185,16 @@ impl BenchArgs {
 impl LoadArgs {
     fn duration(&self) -> Duration {
         Duration::from_secs_f64(self.duration.clamp(0.1, 86_400.0))
+    }
+}
+
+/// On a terminal, one line that is written over; elsewhere only what ends a line.
+fn progress(text: &str) {
+    let mut stderr = io::stderr();
+    if stderr.is_terminal() {
+        let _ = write!(stderr, "\r\x1b[K{text}");
+        let _ = stderr.flush();
+    } else if text.ends_with('\n') {
+        let _ = stderr.write_all(text.as_bytes());
     }
 }

@@ -117,8 +117,9 @@ impl Connection {
         drop(leaving);
     }
 
-    /// Takes a message from the shard; answers whether the shard is to flush it.
-    pub(super) fn deliver(&self, route: &Route, message: &Arc<Message>) -> bool {
+    /// Takes a message from the shard; answers whether the shard is to flush it. With a time,
+    /// no other message is to follow it at once: it is written now if nothing is in front of it.
+    pub(super) fn deliver(&self, route: &Route, message: &Arc<Message>, alone: Option<Instant>) -> bool {
         if route.seen.is_some_and(|seen| message.id <= seen) {
             return false;
         }
@@ -131,6 +132,15 @@ impl Connection {
         };
         let mut state = self.state.borrow_mut();
         if state.ending.is_some() || state.is_over || state.session.is_closed() {
+            return false;
+        }
+        if let Some(now) = alone
+            && state.has_nothing_waiting()
+        {
+            self.write_at_once(&mut state, now, delivery);
+            if state.is_blocked || state.is_over || state.session.is_closed() {
+                wake(&mut state);
+            }
             return false;
         }
         let limits = self.broker().mailbox_limits();
@@ -367,6 +377,11 @@ impl Connection {
 }
 
 impl State {
+    /// Whether what is written now overtakes nothing.
+    fn has_nothing_waiting(&self) -> bool {
+        self.mailbox.is_empty() && self.unwritten.is_empty() && !self.is_blocked && self.queueing.is_none()
+    }
+
     /// Whether the session's next action may be carried out: not while a publication waits for
     /// room or credentials for their check, nor while the peer does not take its answers.
     fn may_act(&self) -> bool {

@@ -140,20 +140,26 @@ impl Fanout {
     async fn dispatch(&self, messages: &[Arc<Message>]) {
         let mut slice = Slice::begin();
         let mut dirty = Vec::new();
+        let is_alone = messages.len() == 1;
         for message in messages {
+            let steps = if is_alone { write_steps(message.body.len()) } else { 1 };
             let mut lists: Vec<Routes> = Vec::new();
             self.router.borrow().route(message, |routes| lists.push(Rc::clone(routes)));
             for routes in lists {
                 for route in routes.iter() {
+                    let alone = is_alone.then_some(slice.now);
                     if let Some(connection) = self.find(route.connection)
-                        && isolate(&connection, |connection| connection.deliver(route, message))
+                        && isolate(&connection, |connection| connection.deliver(route, message, alone))
                     {
                         dirty.push(route.connection);
                     }
-                    slice.step(1).await;
+                    if slice.is_over(steps) {
+                        slice.pause().await;
+                    }
                 }
             }
         }
+        let steps = write_steps(messages.iter().map(|message| message.body.len()).sum());
         for key in dirty {
             if let Some(connection) = self.find(key) {
                 isolate(&connection, |connection| {
@@ -161,7 +167,9 @@ impl Fanout {
                     false
                 });
             }
-            slice.step(WRITE_STEPS).await;
+            if slice.is_over(steps) {
+                slice.pause().await;
+            }
         }
     }
 
@@ -245,27 +253,45 @@ fn parts(batch: &[Arc<Message>], max_messages: usize, max_bytes: usize) -> impl 
 
 /// The work of one fan-out, cut so that it holds the core for half a millisecond at a time.
 pub(super) struct Slice {
+    /// The time at the last look.
     pub(super) now: Instant,
+    begin: Instant,
     steps: u32,
 }
 
 impl Slice {
     pub(super) fn begin() -> Self {
-        Self { now: clock::now(), steps: 0 }
+        let now = clock::now();
+        Self { now, begin: now, steps: 0 }
+    }
+
+    /// Whether others should have their turn after these steps.
+    pub(super) fn is_over(&mut self, steps: u32) -> bool {
+        self.steps += steps;
+        if self.steps < STEPS_PER_LOOK {
+            return false;
+        }
+        self.steps = 0;
+        self.now = clock::now();
+        self.now.duration_since(self.begin) >= SLICE
+    }
+
+    /// Serves the shard's others, and the sockets that became readable.
+    pub(super) async fn pause(&mut self) {
+        tokio::task::yield_now().await;
+        *self = Self::begin();
     }
 
     pub(super) async fn step(&mut self, steps: u32) {
-        self.steps += steps;
-        if self.steps < STEPS_PER_LOOK {
-            return;
+        if self.is_over(steps) {
+            self.pause().await;
         }
-        self.steps = 0;
-        let now = clock::now();
-        if now.duration_since(self.now) >= SLICE {
-            tokio::task::yield_now().await;
-        }
-        self.now = clock::now();
     }
+}
+
+/// What a write of so many octets counts for.
+fn write_steps(bytes: usize) -> u32 {
+    WRITE_STEPS.saturating_add(u32::try_from(bytes / 4096).unwrap_or(STEPS_PER_LOOK))
 }
 
 /// A connection that breaks down must not take the shard's others with it.
@@ -290,6 +316,6 @@ const BATCH_MESSAGES: usize = 64;
 /// The longest a fan-out holds the core.
 const SLICE: Duration = Duration::from_micros(500);
 
-/// A look at the clock costs 30 ns, a delivery to a mailbox about 100, a write some thousands.
+/// A look at the clock costs 30 ns, a delivery to a mailbox about 100, a write 2 to 20 µs.
 const STEPS_PER_LOOK: u32 = 256;
-pub(super) const WRITE_STEPS: u32 = 16;
+pub(super) const WRITE_STEPS: u32 = 32;

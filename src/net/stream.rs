@@ -145,7 +145,11 @@ pub(super) fn poll_write_slices(
 pub(super) fn try_write(stream: &TcpStream, queue: &mut VecDeque<Image>) -> io::Result<Written> {
     let mut bytes = 0;
     while !queue.is_empty() {
-        match with_slices(queue, |slices| stream.try_write_vectored(slices)) {
+        let written = match queue.front() {
+            Some(image) if queue.len() == 1 && image.tail.is_empty() => stream.try_write(&image.head),
+            _ => with_slices(queue, |slices| stream.try_write_vectored(slices)),
+        };
+        match written {
             Ok(written) => {
                 bytes += written;
                 advance(queue, written);
@@ -159,6 +163,11 @@ pub(super) fn try_write(stream: &TcpStream, queue: &mut VecDeque<Image>) -> io::
 
 /// Shows the front of `queue` as a vectored write wants it.
 pub(super) fn with_slices<T>(queue: &VecDeque<Image>, write: impl FnOnce(&[IoSlice<'_>]) -> T) -> T {
+    if let Some(image) = queue.front()
+        && queue.len() == 1
+    {
+        return write(&[IoSlice::new(&image.head), IoSlice::new(&image.tail)]);
+    }
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
     let mut count = 0;
     for (pair, image) in slices.chunks_exact_mut(2).zip(queue.iter()) {

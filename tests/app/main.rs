@@ -19,5 +19,6 @@ mod pressure;
 mod process;
 mod rest;
 mod shard;
+mod slices;
 mod sockjs;
 mod trust;

@@ -1,43 +1,43 @@
 //! One STOMP client, as plain as can be.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
-use bytes::{Buf, Bytes, BytesMut};
-use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use bytes::Bytes;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpSocket, TcpStream};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::{LoadArgs, Transport};
+use super::scan::{Scanner, TEXT, masked};
+use super::{HeartBeat, LoadArgs, Transport};
 
-/// A connected client.
+/// A connected client: what it receives.
 pub(super) struct Client {
-    wire: Wire,
-    /// Frames that came together and were not asked for yet.
+    sender: Sender,
+    scanner: Scanner,
+    /// The beginnings of frames that came together and were not asked for yet.
     frames: VecDeque<Bytes>,
 }
 
-enum Wire {
-    WebSocket(Box<WebSocketStream<TcpStream>>, Framing),
-    Tcp(TcpStream, BytesMut),
-    XhrStreaming(Box<Xhr>),
+/// What it sends. All clones are one.
+#[derive(Clone)]
+pub(super) struct Sender {
+    stream: Rc<TcpStream>,
+    way: Way,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Framing {
-    Raw,
-    SockJs,
+#[derive(Clone)]
+enum Way {
+    WebSocket { is_sockjs: bool },
+    Tcp,
+    Xhr(Rc<Xhr>),
 }
 
 struct Xhr {
-    receiver: TcpStream,
-    received: BytesMut,
-    head_is_read: bool,
-    lines: BytesMut,
     target: SocketAddr,
     source: Option<IpAddr>,
     path: String,
@@ -47,23 +47,39 @@ impl Client {
     /// Connects and waits for CONNECTED.
     pub(super) async fn connect(args: &LoadArgs, number: usize) -> io::Result<Self> {
         let source = (!args.source.is_empty()).then(|| args.source[number % args.source.len()]);
-        let wire = match args.transport {
-            Transport::Ws => Wire::web_socket(args, source, &args.path, Framing::Raw).await?,
-            Transport::SockjsWebsocket => {
-                let path = format!("{}/000/{number}/websocket", args.path);
-                Wire::web_socket(args, source, &path, Framing::SockJs).await?
+        let stream = tcp(args.target, source).await?;
+        // Unlike those of another run that is not over yet.
+        let name = format!("bench{}-{number}", std::process::id());
+        let (way, scanner, early) = match args.transport {
+            Transport::Ws => {
+                let early = shake_hands(&stream, args.target, &args.path).await?;
+                (Way::WebSocket { is_sockjs: false }, Scanner::raw(), early)
             }
-            Transport::SockjsXhrStreaming => Wire::XhrStreaming(Box::new(Xhr::open(args, source, number).await?)),
-            Transport::Tcp => Wire::Tcp(tcp(args.target, source).await?, BytesMut::new()),
+            Transport::SockjsWebsocket => {
+                let path = format!("{}/000/{name}/websocket", args.path);
+                let early = shake_hands(&stream, args.target, &path).await?;
+                (Way::WebSocket { is_sockjs: true }, Scanner::sockjs_websocket(), early)
+            }
+            Transport::SockjsXhrStreaming => {
+                let path = format!("{}/000/{name}", args.path);
+                let xhr = Rc::new(Xhr { target: args.target, source, path });
+                let early = xhr.open(&stream).await?;
+                (Way::Xhr(xhr), Scanner::sockjs_streaming(), early)
+            }
+            Transport::Tcp => (Way::Tcp, Scanner::stream(), Vec::new()),
         };
-        let mut client = Self { wire, frames: VecDeque::new() };
-        let mut connect = format!("CONNECT\naccept-version:1.2\nhost:{}\nheart-beat:0,10000\n", args.target.ip());
+        let sender = Sender { stream: Rc::new(stream), way };
+        let mut client = Self { sender, scanner, frames: VecDeque::new() };
+        client.scan(&early)?;
+        let HeartBeat { send, receive } = client.sender.heart_beat(args);
+        let host = args.target.ip();
+        let mut connect = format!("CONNECT\naccept-version:1.2\nhost:{host}\nheart-beat:{send},{receive}\n");
         for (name, value) in [("login", &args.login), ("passcode", &args.passcode)] {
             if let Some(value) = value {
                 connect += &format!("{name}:{value}\n");
             }
         }
-        client.send(&[&format!("{connect}\n\0")]).await?;
+        client.sender.send(&[&format!("{connect}\n\0")]).await?;
         let answer = client.next().await?;
         if answer.starts_with(b"CONNECTED") { Ok(client) } else { Err(unexpected(&answer)) }
     }
@@ -72,7 +88,7 @@ impl Client {
     pub(super) async fn subscribe(&mut self, id: &str, destination: &str, overflow: Option<&str>) -> io::Result<()> {
         let overflow = overflow.map_or_else(String::new, |overflow| format!("overflow:{overflow}\n"));
         let frame = format!("SUBSCRIBE\nid:{id}\ndestination:{destination}\nreceipt:s\n{overflow}\n\0");
-        self.send(&[&frame]).await?;
+        self.sender.send(&[&frame]).await?;
         loop {
             let answer = self.next().await?;
             match answer.as_ref() {
@@ -83,100 +99,105 @@ impl Client {
         }
     }
 
-    /// Sends frames, all at once.
-    pub(super) async fn send(&mut self, frames: &[&str]) -> io::Result<()> {
-        match &mut self.wire {
-            Wire::WebSocket(socket, framing) => {
-                for frame in frames {
-                    let text = match framing {
-                        Framing::Raw => (*frame).to_owned(),
-                        Framing::SockJs => serde_json::to_string(&[frame])?,
-                    };
-                    socket.feed(Message::text(text)).await.map_err(broken)?;
-                }
-                socket.flush().await.map_err(broken)
-            }
-            Wire::Tcp(stream, _) => stream.write_all(frames.concat().as_bytes()).await,
-            Wire::XhrStreaming(xhr) => xhr.send(frames).await,
-        }
+    /// What it sends by.
+    pub(super) fn sender(&self) -> &Sender {
+        &self.sender
     }
 
-    /// The next frame; heart-beats are passed over.
-    ///
-    /// # Cancel safety
-    /// A cancelled call loses nothing.
+    /// The beginning of the next frame; heart-beats are passed over.
     pub(super) async fn next(&mut self) -> io::Result<Bytes> {
         loop {
             if let Some(frame) = self.frames.pop_front() {
                 return Ok(frame);
             }
-            match &mut self.wire {
-                Wire::WebSocket(socket, framing) => {
-                    let message = socket.next().await.ok_or(io::ErrorKind::UnexpectedEof)?.map_err(broken)?;
-                    match (message, *framing) {
-                        (Message::Text(text), Framing::SockJs) => unquote(text.as_bytes(), &mut self.frames)?,
-                        (Message::Text(text), Framing::Raw) => self.frames.push_back(text.into()),
-                        (Message::Binary(octets), _) => self.frames.push_back(octets),
-                        (Message::Close(frame), _) => {
-                            return Err(io::Error::other(format!("the broker closed: {frame:?}")));
-                        }
-                        (Message::Ping(_) | Message::Pong(_) | Message::Frame(_), _) => {}
-                    }
-                }
-                Wire::Tcp(stream, buffer) => {
-                    if let Some(frame) = split_frame(buffer) {
-                        self.frames.push_back(frame);
-                    } else if stream.read_buf(buffer).await? == 0 {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    }
-                }
-                Wire::XhrStreaming(xhr) => xhr.read(&mut self.frames).await?,
-            }
-            self.frames.retain(|frame| frame.as_ref() != b"\n");
+            let mut frames = VecDeque::new();
+            self.read(&mut |frame| frames.push_back(Bytes::copy_from_slice(frame))).await?;
+            self.frames = frames;
         }
+    }
+
+    /// Waits for octets and shows the beginnings of the frames that they complete, if any.
+    ///
+    /// # Cancel safety
+    /// A cancelled call loses nothing.
+    pub(super) async fn read(&mut self, found: &mut impl FnMut(&[u8])) -> io::Result<()> {
+        for frame in self.frames.drain(..) {
+            found(&frame);
+        }
+        let stream = &self.sender.stream;
+        stream.readable().await?;
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.resize(BUFFER_BYTES, 0);
+            match stream.try_read(buffer) {
+                Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => self.scanner.feed(&buffer[..count], found),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+                Err(error) => Err(error),
+            }
+        })?;
+        if !self.scanner.reply.is_empty() {
+            write_all(stream, &std::mem::take(&mut self.scanner.reply)).await?;
+        }
+        if std::mem::take(&mut self.scanner.is_over)
+            && let Way::Xhr(xhr) = &self.sender.way
+        {
+            write_all(stream, xhr.request("xhr_streaming").as_bytes()).await?;
+        }
+        Ok(())
+    }
+
+    fn scan(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.scanner.feed(octets, &mut |frame| self.frames.push_back(Bytes::copy_from_slice(frame)))
     }
 }
 
-impl Wire {
-    async fn web_socket(args: &LoadArgs, source: Option<IpAddr>, path: &str, framing: Framing) -> io::Result<Self> {
-        let stream = tcp(args.target, source).await?;
-        let config = WebSocketConfig::default().read_buffer_size(16 * 1024).write_buffer_size(0);
-        let url = format!("ws://{}{path}", args.target);
-        let (socket, _) = client_async_with_config(url, stream, Some(config)).await.map_err(broken)?;
-        Ok(Self::WebSocket(Box::new(socket), framing))
+impl Sender {
+    /// Sends frames, all in one write.
+    pub(super) async fn send(&self, frames: &[&str]) -> io::Result<()> {
+        match &self.way {
+            Way::WebSocket { is_sockjs: false } => {
+                let octets: Vec<u8> = frames.iter().flat_map(|frame| masked(TEXT, frame.as_bytes())).collect();
+                write_all(&self.stream, &octets).await
+            }
+            Way::WebSocket { is_sockjs: true } => {
+                let mut octets = Vec::new();
+                for frame in frames {
+                    octets.extend(masked(TEXT, serde_json::to_string(&[frame])?.as_bytes()));
+                }
+                write_all(&self.stream, &octets).await
+            }
+            Way::Tcp => write_all(&self.stream, frames.concat().as_bytes()).await,
+            Way::Xhr(xhr) => xhr.send(frames).await,
+        }
+    }
+
+    /// What it promises and wants: no heart-beats of its own where each would cost a request.
+    pub(super) fn heart_beat(&self, args: &LoadArgs) -> HeartBeat {
+        let costs_a_request = matches!(self.way, Way::Xhr(_));
+        HeartBeat { send: if costs_a_request { 0 } else { args.heart_beat.send }, ..args.heart_beat }
     }
 }
 
 impl Xhr {
-    async fn open(args: &LoadArgs, source: Option<IpAddr>, number: usize) -> io::Result<Self> {
-        let path = format!("{}/000/bench{}-{number}", args.path, std::process::id());
-        let receiver = tcp(args.target, source).await?;
-        let (received, lines) = (BytesMut::new(), BytesMut::new());
-        let mut xhr = Self { receiver, received, head_is_read: false, lines, target: args.target, source, path };
-        xhr.receive().await?;
-        // The prelude and `o`: before them the session is not there.
-        while !xhr.lines.starts_with(b"o\n") {
-            xhr.fill().await?;
-            if let Some(end) = xhr.lines.iter().position(|octet| *octet == b'\n')
-                && xhr.lines[0] == b'h'
-            {
-                xhr.lines.advance(end + 1);
-            }
-        }
-        xhr.lines.advance(2);
-        Ok(xhr)
+    fn request(&self, what: &str) -> String {
+        format!("POST {}/{what} HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\n\r\n", self.path, self.target)
     }
 
-    /// Asks for the next streaming response, on the same connection.
-    async fn receive(&mut self) -> io::Result<()> {
-        let Self { target, path, .. } = self;
-        let request = format!("POST {path}/xhr_streaming HTTP/1.1\r\nhost: {target}\r\ncontent-length: 0\r\n\r\n");
-        self.head_is_read = false;
-        self.receiver.write_all(request.as_bytes()).await
+    /// Opens the session; before `o` it is not there. Answers what was read.
+    async fn open(&self, stream: &TcpStream) -> io::Result<Vec<u8>> {
+        write_all(stream, self.request("xhr_streaming").as_bytes()).await?;
+        let mut is_open = false;
+        let read = read_until(stream, |read| {
+            is_open = memchr::memmem::find(read, b"\no\n\r\n").is_some();
+            let is_refused = read.len() >= OK.len() && !read.starts_with(OK);
+            is_open || is_refused
+        })
+        .await?;
+        if is_open { Ok(read) } else { Err(unexpected(&read)) }
     }
 
     /// On a connection of its own, so that one that idles is not counted as the session's.
-    async fn send(&mut self, frames: &[&str]) -> io::Result<()> {
+    async fn send(&self, frames: &[&str]) -> io::Result<()> {
         let body = serde_json::to_string(frames)?;
         let Self { target, path, .. } = self;
         let length = body.len();
@@ -184,48 +205,58 @@ impl Xhr {
             "POST {path}/xhr_send HTTP/1.1\r\nhost: {target}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
         );
         let mut sender = tcp(self.target, self.source).await?;
-        sender.write_all((head + &body).as_bytes()).await?;
+        write_all(&sender, (head + &body).as_bytes()).await?;
         let mut answer = Vec::new();
         sender.read_to_end(&mut answer).await?;
         if answer.starts_with(b"HTTP/1.1 204") { Ok(()) } else { Err(unexpected(&answer)) }
     }
+}
 
-    async fn read(&mut self, frames: &mut VecDeque<Bytes>) -> io::Result<()> {
-        self.fill().await?;
-        while let Some(end) = memchr::memchr(b'\n', &self.lines) {
-            let line = self.lines.split_to(end + 1);
-            unquote(&line[..end], frames)?;
-        }
-        Ok(())
-    }
+/// Answers what came behind the answer's head.
+async fn shake_hands(stream: &TcpStream, target: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
+    let key = generate_key();
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: {target}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: {key}\r\nsec-websocket-protocol: v12.stomp\r\n\r\n"
+    );
+    write_all(stream, request.as_bytes()).await?;
+    let mut end = 0;
+    let mut read = read_until(stream, |read| {
+        end = memchr::memmem::find(read, b"\r\n\r\n").map_or(0, |at| at + 4);
+        end > 0
+    })
+    .await?;
+    let early = read.split_off(end);
+    let accept = derive_accept_key(key.as_bytes());
+    let is_accepted = read.starts_with(b"HTTP/1.1 101") && memchr::memmem::find(&read, accept.as_bytes()).is_some();
+    if is_accepted { Ok(early) } else { Err(unexpected(&read)) }
+}
 
-    /// Reads and takes the chunks apart.
-    async fn fill(&mut self) -> io::Result<()> {
-        if self.receiver.read_buf(&mut self.received).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+/// Reads until that is enough; answers all that was read.
+async fn read_until(stream: &TcpStream, mut is_enough: impl FnMut(&[u8]) -> bool) -> io::Result<Vec<u8>> {
+    let mut read = Vec::new();
+    loop {
+        stream.readable().await?;
+        match stream.try_read_buf(&mut read) {
+            Ok(0) => return Err(if read.is_empty() { io::ErrorKind::UnexpectedEof.into() } else { unexpected(&read) }),
+            Ok(_) if is_enough(&read) => return Ok(read),
+            Ok(_) if read.len() > MAX_HEAD_BYTES => return Err(unexpected(&read)),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
         }
-        if !self.head_is_read {
-            let Some(end) = self.received.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(()) };
-            self.received.advance(end + 4);
-            self.head_is_read = true;
-        }
-        while let Some(end) = self.received.windows(2).position(|window| window == b"\r\n") {
-            let size = std::str::from_utf8(&self.received[..end]).ok();
-            let size = size.and_then(|size| usize::from_str_radix(size, 16).ok()).ok_or(io::ErrorKind::InvalidData)?;
-            if size == 0 {
-                // The response limit: its last chunk, and an empty line.
-                self.received.clear();
-                return self.receive().await;
-            }
-            if self.received.len() < end + 2 + size + 2 {
-                break;
-            }
-            self.received.advance(end + 2);
-            self.lines.extend_from_slice(&self.received.split_to(size));
-            self.received.advance(2);
-        }
-        Ok(())
     }
+}
+
+async fn write_all(stream: &TcpStream, mut octets: &[u8]) -> io::Result<()> {
+    while !octets.is_empty() {
+        match stream.try_write(octets) {
+            Ok(count) => octets = &octets[count..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 async fn tcp(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
@@ -238,45 +269,19 @@ async fn tcp(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream
     Ok(stream)
 }
 
-/// Takes the messages out of a SockJS frame.
-fn unquote(frame: &[u8], frames: &mut VecDeque<Bytes>) -> io::Result<()> {
-    match frame.split_first() {
-        Some((b'a', messages)) => {
-            let messages: Vec<String> = serde_json::from_slice(messages)?;
-            frames.extend(messages.into_iter().map(Bytes::from));
-            Ok(())
-        }
-        Some((b'c', _)) => Err(unexpected(frame)),
-        _ => Ok(()),
-    }
-}
-
-/// One frame of a stream, by its `content-length` or its NUL.
-fn split_frame(buffer: &mut BytesMut) -> Option<Bytes> {
-    while buffer.first() == Some(&b'\n') {
-        buffer.advance(1);
-    }
-    let head = buffer.windows(2).position(|window| window == b"\n\n")? + 2;
-    let text = std::str::from_utf8(&buffer[..head]).ok()?;
-    let length = text.lines().find_map(|line| line.strip_prefix("content-length:")?.parse::<usize>().ok());
-    let end = match length {
-        Some(length) => head + length,
-        None => head + buffer[head..].iter().position(|octet| *octet == 0)?,
-    };
-    if buffer.len() <= end {
-        return None;
-    }
-    Some(buffer.split_to(end + 1).freeze())
-}
-
 fn unexpected(answer: &[u8]) -> io::Error {
     let text = String::from_utf8_lossy(&answer[..answer.len().min(300)]).replace(['\0', '\r'], "").replace('\n', " | ");
     io::Error::other(format!("the broker answered: {text}"))
 }
 
-fn broken(error: tungstenite::Error) -> io::Error {
-    if let tungstenite::Error::Io(error) = error {
-        return error;
-    }
-    io::Error::other(error)
+const OK: &[u8] = b"HTTP/1.1 200";
+
+/// The answer to an upgrade, or the prelude of SockJS streaming.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+const BUFFER_BYTES: usize = 256 * 1024;
+
+thread_local! {
+    /// One for all clients: what is read is looked at and forgotten.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }

@@ -3,28 +3,29 @@
 //! It speaks as much STOMP over WebSocket, SockJS or TCP as the scenarios need, to one topic, and
 //! nothing more: what a broker costs beyond it is its own.
 
-use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::message::{Framing, Plain};
+use crate::message::{FRAMINGS, Framing, Plain};
 use crate::net::websocket::WebSocketFraming;
 use crate::net::websocket::reader::{Event, Reader};
 use crate::sockjs::framing::{SOCKJS_WEBSOCKET, websocket_text};
 use crate::sockjs::{frame, payload};
 
 /// Serves until the process is ended.
-pub(super) fn run(address: SocketAddr) -> io::Result<()> {
+///
+/// `batched`: what came together leaves together, in one write for each subscriber.
+pub(super) fn run(address: SocketAddr, batched: bool) -> io::Result<()> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     let mut listener = TcpListener::bind(address)?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-    let mut peers: HashMap<Token, Peer> = HashMap::new();
-    let mut next = 1;
+    let mut peers: Slab<Peer> = Slab::new();
     let mut buffer = vec![0; 256 * 1024];
     loop {
         poll.poll(&mut events, None)?;
@@ -33,32 +34,33 @@ pub(super) fn run(address: SocketAddr) -> io::Result<()> {
             if event.token() == LISTENER {
                 while let Ok((mut stream, _)) = listener.accept() {
                     stream.set_nodelay(true)?;
-                    poll.registry().register(&mut stream, Token(next), Interest::READABLE)?;
-                    peers.insert(Token(next), Peer::new(stream));
-                    next += 1;
+                    let place = peers.vacant_entry();
+                    poll.registry().register(&mut stream, Token(place.key()), Interest::READABLE)?;
+                    place.insert(Peer::new(stream));
                 }
-            } else if let Some(peer) = peers.get_mut(&event.token())
+            } else if let Some(peer) = peers.get_mut(event.token().0)
                 && !peer.read(&mut buffer, &mut sends)
             {
-                peers.remove(&event.token());
+                peers.remove(event.token().0);
             }
         }
-        for body in sends {
-            broadcast(&mut peers, &body);
+        for bodies in sends.chunks(if batched { sends.len().max(1) } else { 1 }) {
+            broadcast(&mut peers, bodies);
         }
     }
 }
 
-/// One finished frame for each framing, and one write for each subscriber.
-fn broadcast(peers: &mut HashMap<Token, Peer>, body: &[u8]) {
-    let mut images: HashMap<usize, Vec<u8>> = HashMap::new();
-    for peer in peers.values_mut().filter(|peer| peer.is_subscribed) {
-        let image = images.entry(peer.framing.row()).or_insert_with(|| {
-            let mut message =
-                format!("MESSAGE\nsubscription:sub-0\nmessage-id:1\ncontent-length:{}\n\n", body.len()).into_bytes();
-            message.extend_from_slice(body);
-            message.push(0);
-            whole(peer.framing, &message)
+/// The finished frames for each framing, and one write for each subscriber.
+fn broadcast(peers: &mut Slab<Peer>, bodies: &[Vec<u8>]) {
+    let mut images: [Option<Vec<u8>>; FRAMINGS] = Default::default();
+    for (_, peer) in peers.iter_mut().filter(|(_, peer)| peer.is_subscribed) {
+        let framing = peer.framing;
+        let image = images[framing.row()].get_or_insert_with(|| {
+            let message = |body: &Vec<u8>| {
+                let head = format!("MESSAGE\nsubscription:sub-0\nmessage-id:1\ncontent-length:{}\n\n", body.len());
+                whole(framing, &[head.as_bytes(), body, b"\0"].concat())
+            };
+            bodies.iter().flat_map(message).collect()
         });
         peer.write(image);
     }
@@ -189,4 +191,4 @@ fn whole(framing: &'static dyn Framing, octets: &[u8]) -> Vec<u8> {
     [&image.head[..], &image.tail].concat()
 }
 
-const LISTENER: Token = Token(0);
+const LISTENER: Token = Token(usize::MAX);

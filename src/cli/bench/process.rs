@@ -8,6 +8,8 @@ use std::time::Duration;
 pub(super) struct Usage {
     pub(super) cpu: Duration,
     pub(super) resident_bytes: u64,
+    /// The most since it began.
+    pub(super) peak_bytes: u64,
 }
 
 /// Looks at a process; `None` where it is gone, or the system is not Linux.
@@ -20,7 +22,9 @@ pub(super) fn usage(pid: u32) -> Option<Usage> {
     });
     let cpu = Duration::from_nanos(on_cpu.sum());
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = resident.trim().trim_end_matches(" kB").parse().ok()?;
-    Some(Usage { cpu, resident_bytes: kib * 1024 })
+    let bytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib * 1024)
+    };
+    Some(Usage { cpu, resident_bytes: bytes("VmRSS:")?, peak_bytes: bytes("VmHWM:")? })
 }

@@ -13,18 +13,22 @@ pub(super) struct Report {
     pub(super) scenario: &'static str,
     pub(super) connections: usize,
     pub(super) seconds: f64,
+    /// In `connect` alone.
+    pub(super) connections_per_second: Option<f64>,
     pub(super) messages: u64,
     pub(super) deliveries: u64,
     pub(super) deliveries_per_second: f64,
     pub(super) megabytes_per_second: f64,
+    /// Of deliveries; in `connect`, of connections.
     pub(super) latency_ms: Option<Latency>,
     pub(super) lost: u64,
     pub(super) duplicated: u64,
     pub(super) reordered: u64,
     pub(super) lost_subscribers: u64,
     pub(super) broker: Option<Broker>,
-    /// Of this generator itself: where it is near 1, it is the limit, not the broker.
-    pub(super) client_cores: f64,
+    /// In `idle` with `--broadcast` alone.
+    pub(super) kib_per_connection_after_broadcast: Option<f64>,
+    pub(super) client: Client,
 }
 
 /// From the intended time of sending to the arrival.
@@ -40,9 +44,19 @@ pub(super) struct Latency {
 #[derive(Debug, Serialize)]
 pub(super) struct Broker {
     pub(super) cores: f64,
+    /// The same number is CPU seconds for a million deliveries. In `connect`, for a connection.
     pub(super) cpu_us_per_delivery: Option<f64>,
     pub(super) resident_mib: f64,
+    /// The most since the process began.
+    pub(super) peak_mib: f64,
     pub(super) resident_kib_per_connection: f64,
+}
+
+/// This generator itself: where its cores are near 1, it is the limit, not the broker.
+#[derive(Debug, Serialize)]
+pub(super) struct Client {
+    pub(super) cores: f64,
+    pub(super) cpu_us_per_delivery: Option<f64>,
 }
 
 impl Latency {
@@ -67,14 +81,48 @@ impl Broker {
         let grown = after.resident_bytes.saturating_sub(empty.resident_bytes) as f64;
         Self {
             cores: cpu.as_secs_f64() / took.as_secs_f64(),
-            cpu_us_per_delivery: (deliveries > 0).then(|| cpu.as_secs_f64() * 1e6 / deliveries as f64),
+            cpu_us_per_delivery: per_delivery(cpu, deliveries),
             resident_mib: after.resident_bytes as f64 / 1_048_576.0,
+            peak_mib: after.peak_bytes as f64 / 1_048_576.0,
             resident_kib_per_connection: grown / 1024.0 / connections.max(1) as f64,
         }
     }
 }
 
+impl Client {
+    pub(super) fn new(before: Option<Usage>, after: Option<Usage>, took: Duration, deliveries: u64) -> Self {
+        let cpu = after.zip(before).map(|(after, before)| after.cpu.saturating_sub(before.cpu)).unwrap_or_default();
+        Self { cores: cpu.as_secs_f64() / took.as_secs_f64(), cpu_us_per_delivery: per_delivery(cpu, deliveries) }
+    }
+}
+
+fn per_delivery(cpu: Duration, deliveries: u64) -> Option<f64> {
+    (deliveries > 0).then(|| cpu.as_secs_f64() * 1e6 / deliveries as f64)
+}
+
 impl Report {
+    /// One of a run without messages.
+    pub(super) fn quiet(scenario: &'static str, connections: usize, took: Duration) -> Self {
+        Self {
+            scenario,
+            connections,
+            seconds: took.as_secs_f64(),
+            connections_per_second: None,
+            messages: 0,
+            deliveries: 0,
+            deliveries_per_second: 0.0,
+            megabytes_per_second: 0.0,
+            latency_ms: None,
+            lost: 0,
+            duplicated: 0,
+            reordered: 0,
+            lost_subscribers: 0,
+            broker: None,
+            kib_per_connection_after_broadcast: None,
+            client: Client { cores: 0.0, cpu_us_per_delivery: None },
+        }
+    }
+
     pub(super) fn print(&self, json: bool) -> Result<String, serde_json::Error> {
         if json {
             return serde_json::to_string(self).map(|json| json + "\n");
@@ -82,25 +130,39 @@ impl Report {
         let mut rows = vec![
             ("connections", self.connections.to_string()),
             ("seconds", format!("{:.1}", self.seconds)),
-            ("messages", self.messages.to_string()),
-            ("deliveries", self.deliveries.to_string()),
-            ("deliveries/s", format!("{:.0}", self.deliveries_per_second)),
-            ("MB/s", format!("{:.1}", self.megabytes_per_second)),
-            ("lost, duplicated, reordered", format!("{}, {}, {}", self.lost, self.duplicated, self.reordered)),
             ("lost subscribers", self.lost_subscribers.to_string()),
         ];
+        if let Some(rate) = self.connections_per_second {
+            rows.push(("connections/s", format!("{rate:.0}")));
+        }
+        if self.messages > 0 {
+            rows.extend([
+                ("messages", self.messages.to_string()),
+                ("deliveries", self.deliveries.to_string()),
+                ("lost, duplicated, reordered", format!("{}, {}, {}", self.lost, self.duplicated, self.reordered)),
+            ]);
+        }
+        if self.deliveries_per_second > 0.0 {
+            rows.push(("deliveries/s", format!("{:.0}", self.deliveries_per_second)));
+            rows.push(("MB/s", format!("{:.1}", self.megabytes_per_second)));
+        }
         if let Some(Latency { p50, p95, p99, max }) = &self.latency_ms {
             rows.push(("latency p50, p95, p99, max", format!("{p50:.2}, {p95:.2}, {p99:.2}, {max:.2} ms")));
         }
+        let what = if self.connections_per_second.is_some() { "connection" } else { "delivery" };
+        let cost = |cores: f64, cpu: Option<f64>| {
+            let each = cpu.map_or_else(String::new, |us| format!("; {us:.2} µs a {what}, {us:.2} s a million"));
+            format!("{cores:.3} cores{each}")
+        };
         if let Some(broker) = &self.broker {
-            rows.push(("broker's cores", format!("{:.3}", broker.cores)));
-            if let Some(cpu) = broker.cpu_us_per_delivery {
-                rows.push(("broker's CPU per delivery", format!("{cpu:.2} µs")));
-            }
-            rows.push(("broker's memory", format!("{:.1} MiB", broker.resident_mib)));
+            rows.push(("broker's CPU", cost(broker.cores, broker.cpu_us_per_delivery)));
+            rows.push(("broker's memory", format!("{:.1} MiB, {:.1} at most", broker.resident_mib, broker.peak_mib)));
             rows.push(("grown per connection", format!("{:.2} KiB", broker.resident_kib_per_connection)));
         }
-        rows.push(("this generator's cores", format!("{:.3}", self.client_cores)));
+        if let Some(after) = self.kib_per_connection_after_broadcast {
+            rows.push(("after the broadcast", format!("{after:.2} KiB")));
+        }
+        rows.push(("this generator's own CPU", cost(self.client.cores, self.client.cpu_us_per_delivery)));
         Ok(rows.iter().map(|(name, value)| format!("{name:<28} {value}\n")).collect())
     }
 }

@@ -7,15 +7,17 @@ use hdrhistogram::Histogram;
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
-use super::LoadArgs;
 use super::client::Client;
 use super::report::Latency;
+use super::{HeartBeat, LoadArgs};
 
 /// Listens for the duration and says how long after the whole period of the wall clock each
 /// message came; broker and listener must have the same clock, as on one machine.
 pub(super) async fn ticks(args: &LoadArgs) -> Result<String, Box<dyn Error>> {
     let period = Duration::from_millis(args.period.max(1));
-    let mut client = Client::connect(args, 0).await?;
+    // Nobody would send the heart-beats.
+    let quiet = LoadArgs { heart_beat: HeartBeat { send: 0, ..args.heart_beat }, ..args.clone() };
+    let mut client = Client::connect(&quiet, 0).await?;
     client.subscribe("ticks", &args.destination, None).await?;
     // Of microseconds.
     let mut offsets = Histogram::<u64>::new(3)?;

@@ -8,7 +8,7 @@ use tracing::debug;
 use super::{Connection, FLUSH_BYTES, FLUSH_PIECES, State};
 use crate::broker::handle::now_ms;
 use crate::broker::mailbox::Entry;
-use crate::message::Image;
+use crate::message::{Delivery, Image};
 
 impl Connection {
     /// Writes what waits, all in as few calls as it takes, until nothing is left or the socket
@@ -25,25 +25,47 @@ impl Connection {
             if queue.is_empty() {
                 break;
             }
-            let before = queue.len();
-            match self.io.try_write(&mut queue) {
-                Ok(written) => {
-                    bytes += written.bytes;
-                    state.is_blocked = written.is_blocked;
-                    if let Some(queueing) = &mut state.queueing {
-                        queueing.on_written(before - queue.len());
-                    }
-                }
-                Err(error) => {
-                    debug!(connection = self.id, %error, "the transport broke");
-                    state.is_over = true;
-                    queue.clear();
-                }
-            }
+            bytes += self.write(state, &mut queue);
             if state.is_blocked || state.is_over {
                 break;
             }
         }
+        self.on_written(state, now, queue, bytes);
+        self.settle_written(state);
+    }
+
+    /// Writes a delivery with nothing in front of it, past the mailbox: with many subscribers
+    /// each touch of one's memory is a cache miss.
+    pub(super) fn write_at_once(&self, state: &mut State, now: Instant, delivery: Delivery) {
+        if let Some(image) = self.image(state, now, delivery) {
+            let mut queue = self.fanout.take_scratch();
+            queue.push_back(image);
+            let bytes = self.write(state, &mut queue);
+            self.on_written(state, now, queue, bytes);
+        }
+    }
+
+    /// One call; answers how many octets left.
+    fn write(&self, state: &mut State, queue: &mut VecDeque<Image>) -> usize {
+        let before = queue.len();
+        match self.io.try_write(queue) {
+            Ok(written) => {
+                state.is_blocked = written.is_blocked;
+                if let Some(queueing) = &mut state.queueing {
+                    queueing.on_written(before - queue.len());
+                }
+                written.bytes
+            }
+            Err(error) => {
+                debug!(connection = self.id, %error, "the transport broke");
+                state.is_over = true;
+                queue.clear();
+                0
+            }
+        }
+    }
+
+    fn on_written(&self, state: &mut State, now: Instant, mut queue: VecDeque<Image>, bytes: usize) {
         if queue.is_empty() {
             state.unwritten = VecDeque::new();
         } else {
@@ -54,7 +76,17 @@ impl Connection {
             self.broker().stats().bytes_out.add(bytes as u64);
             state.session.handle_transmitted(now);
         }
-        self.settle_written(state);
+    }
+
+    /// The octets of a topic's message, unless it has expired.
+    fn image(&self, state: &mut State, now: Instant, delivery: Delivery) -> Option<Image> {
+        if delivery.message.expires_at_ms.is_some_and(|at| at <= now_ms()) {
+            self.broker().stats().dropped_expired.add(1);
+            return None;
+        }
+        let image = state.session.delivery_image(now, delivery)?;
+        self.broker().stats().delivered.add(1);
+        Some(image)
     }
 
     /// Makes octets of what waits, up to what one write can take.
@@ -70,14 +102,9 @@ impl Connection {
                     bytes += self.fill_queued(state, now, delivery, queue);
                 }
                 Some(Entry::Delivery(delivery)) => {
-                    if delivery.message.expires_at_ms.is_some_and(|at| at <= now_ms()) {
-                        self.broker().stats().dropped_expired.add(1);
-                        continue;
-                    }
-                    if let Some(image) = state.session.delivery_image(now, delivery) {
+                    if let Some(image) = self.image(state, now, delivery) {
                         bytes += image.len();
                         queue.push_back(image);
-                        self.broker().stats().delivered.add(1);
                     }
                 }
                 None => {
