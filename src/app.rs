@@ -185,6 +185,7 @@ fn new_broker(config: &Config, events: Option<&Arc<Events>>) -> Broker {
         retained: RetainedLimits { destinations: config.topics.retained, bytes: config.topics.retained_bytes },
         queues: config.queues,
         separators: config.topics.separators,
+        refuses_binary: config.sockjs.refuses_binary,
     };
     for (user, _) in config.auth.users.iter().filter(|(_, password)| matches!(password, Password::Plain(_))) {
         warn!(

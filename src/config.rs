@@ -161,6 +161,8 @@ pub struct SockJs {
     pub path: String,
     /// Sessions that may live at once.
     pub sessions: usize,
+    /// Whether a SEND that is not UTF-8 is refused where one of them subscribes.
+    pub refuses_binary: bool,
     /// What the service itself needs to know.
     pub service: sockjs::Settings,
 }

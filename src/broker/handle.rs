@@ -32,6 +32,8 @@ pub struct Broker(Arc<Inner>);
 
 struct Inner {
     interest: Interest,
+    /// Interest of those whose transports carry text only, where that refuses other messages.
+    text_only: Interest,
     retained: Retained,
     inboxes: Box<[Inbox<Arc<Message>>]>,
     posts: Box<[Inbox<Post>]>,
@@ -45,6 +47,7 @@ struct Inner {
     sequence: AtomicU64,
     mailbox_limits: mailbox::Limits,
     separators: Separators,
+    refuses_binary: bool,
 }
 
 /// What a broker needs to know from the settings.
@@ -62,6 +65,9 @@ pub struct Settings {
     pub queues: queue::Settings,
     /// What parts the words of a name.
     pub separators: Separators,
+    /// Whether a SEND that is not UTF-8 is refused where a subscriber's transport carries text
+    /// only. Default true.
+    pub refuses_binary: bool,
 }
 
 /// Why the broker did not do what was asked. The text is what the client reads.
@@ -157,6 +163,12 @@ pub enum BrokerError {
     /// A SUBSCRIBE to a handler that answers none.
     #[error("{0}")]
     NoAnswer(String),
+    /// A body that a subscriber's transport cannot carry.
+    #[error(
+        "the body is not UTF-8, and {0} has a subscriber by SockJS, which carries text only; send text, or have the \
+         server set sockjs.binary"
+    )]
+    NotText(Destination),
     /// A handler did not like the body.
     #[error("{0}")]
     BadBody(String),
@@ -179,6 +191,7 @@ impl BrokerError {
             | Self::TempQueueTaken(_)
             | Self::TooLong(_)
             | Self::Selector(_) => 400,
+            Self::NotText(_) => 415,
             Self::LoginsBusy | Self::QueueFull(_) => 503,
             Self::RetainedFull => 507,
         }
@@ -210,6 +223,7 @@ impl Broker {
         let shards = settings.shards.clamp(1, Shards::MAX);
         Self(Arc::new(Inner {
             interest: Interest::new(settings.separators),
+            text_only: Interest::new(settings.separators),
             retained: Retained::new(settings.retained, settings.separators),
             inboxes: (0..shards).map(|_| Inbox::new(settings.inbox)).collect(),
             posts: (0..shards).map(|_| Inbox::new(settings.inbox)).collect(),
@@ -222,6 +236,7 @@ impl Broker {
             sequence: AtomicU64::new(1),
             mailbox_limits: settings.mailbox,
             separators: settings.separators,
+            refuses_binary: settings.refuses_binary,
         }))
     }
 
@@ -233,6 +248,11 @@ impl Broker {
     /// The shards' interest; a shard notes its own there.
     pub fn interest(&self) -> &Interest {
         &self.0.interest
+    }
+
+    /// The interest of subscribers whose transports carry text only, if they make a difference.
+    pub fn text_only(&self) -> Option<&Interest> {
+        self.0.refuses_binary.then_some(&self.0.text_only)
     }
 
     /// A shard's inbox.

@@ -20,6 +20,7 @@ use std::sync::Arc;
 pub use backlog::{Backlog, MemoryBacklog, Place, Waiting};
 pub use ledger::{Depth, Full, Ledger, Limits, content_bytes, message_bytes};
 
+use self::consumers::Taste;
 use self::state::Queue;
 use super::router::ConnectionKey;
 use super::selector::Selector;
@@ -81,6 +82,8 @@ pub enum Request {
         prefetch_count: u32,
         /// What it wants; all without.
         selector: Option<Arc<Selector>>,
+        /// Whether its transport carries what is not UTF-8; what it cannot carry is for others.
+        takes_binary: bool,
         /// Who waits.
         asker: Option<Asker>,
     },
@@ -202,8 +205,8 @@ impl Queues {
                 self.on_send(message);
                 (queue, asker)
             }
-            Request::Subscribe { queue, consumer, prefetch_count, selector, asker } => {
-                self.queue(&queue).subscribe(consumer, prefetch_count, selector);
+            Request::Subscribe { queue, consumer, prefetch_count, selector, takes_binary, asker } => {
+                self.queue(&queue).subscribe(consumer, prefetch_count, Taste { selector, takes_binary });
                 (queue, asker)
             }
             Request::Unsubscribe { queue, consumer, unsent, leaving } => {

@@ -32,7 +32,7 @@ pub(super) fn config(merged: Merged) -> Result<Config, ConfigError> {
         server: server(&merged)?,
         tcp: tcp(&merged)?,
         log: Log { level: raw.log.level.clone(), format: log_format(&raw.log.format) },
-        stomp: stomp(&raw.stomp),
+        stomp: stomp(&raw.stomp, &raw.sockjs),
         mailbox: MailboxLimits { messages: raw.mailbox.messages, bytes: raw.mailbox.bytes.0 },
         topics: topics(&raw.topics),
         queues: queues(&raw.queues),
@@ -104,7 +104,7 @@ fn log_format(written: &str) -> LogFormat {
     }
 }
 
-fn stomp(raw: &raw::Stomp) -> stomp::Settings {
+fn stomp(raw: &raw::Stomp, sockjs: &raw::SockJs) -> stomp::Settings {
     stomp::Settings {
         limits: limits(&raw.limits),
         heart_beat_send: raw.heart_beat_send.0,
@@ -115,6 +115,7 @@ fn stomp(raw: &raw::Stomp) -> stomp::Settings {
         strict_host: raw.strict_host,
         hosts: raw.hosts.clone(),
         refusals: if raw.refusals == "error" { stomp::Refusals::Error } else { stomp::Refusals::Soft },
+        encodes_binary: sockjs.binary == "base64",
         server: raw.server_header.then(|| SERVER.to_owned()),
     }
 }
@@ -164,6 +165,7 @@ fn sockjs(raw: &raw::SockJs) -> SockJs {
     SockJs {
         path: raw.path.clone(),
         sessions: raw.sessions,
+        refuses_binary: raw.binary == "refuse",
         service: sockjs::Settings {
             transports: transports(raw),
             heartbeat: raw.heartbeat.0,

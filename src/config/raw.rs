@@ -221,6 +221,7 @@ pub(super) struct SockJs {
     pub(super) inbox_bytes: Size,
     pub(super) payload_bytes: Size,
     pub(super) cookie_needed: bool,
+    pub(super) binary: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) base_url: Option<String>,
     pub(super) origins: Vec<String>,
@@ -243,6 +244,7 @@ impl Default for SockJs {
             inbox_bytes: mib(2),
             payload_bytes: mib(2),
             cookie_needed: false,
+            binary: "refuse".into(),
             base_url: None,
             origins: Vec::new(),
             iframe: false,

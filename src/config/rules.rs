@@ -300,6 +300,7 @@ pub(super) const RULES: &[Rule] = &[
     size("sockjs.inbox_bytes", KIB, GIB),
     size("sockjs.payload_bytes", KIB, GIB),
     flag("sockjs.cookie_needed"),
+    choice("sockjs.binary", &["refuse", "base64", "leave-out"]),
     text("sockjs.base_url", texts::BASE_URL),
     texts("sockjs.origins", texts::ORIGIN),
     flag("sockjs.iframe"),

@@ -47,6 +47,8 @@ pub struct Connection<S: ?Sized = dyn Session> {
     io: Box<dyn MessageIo>,
     /// Whether the shard has it on its list of those to flush.
     is_dirty: Cell<bool>,
+    /// How many messages the session could not send, as far as they are counted.
+    unsendable: Cell<u64>,
     state: RefCell<State<S>>,
 }
 
@@ -100,7 +102,16 @@ impl<S: Session> Connection<S> {
             is_over: false,
             session,
         };
-        Self { id, key, peer, fanout, io, is_dirty: Cell::new(false), state: RefCell::new(state) }
+        Self {
+            id,
+            key,
+            peer,
+            fanout,
+            io,
+            is_dirty: Cell::new(false),
+            unsendable: Cell::new(0),
+            state: RefCell::new(state),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! [`Fanout`]: a shard's connections and its way of writing one message to many of them.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -28,6 +28,8 @@ pub struct Fanout {
     broker: Broker,
     settings: Arc<stomp::Settings>,
     router: RefCell<Router>,
+    /// How many subscribers of a destination have a transport that carries text only.
+    text_only: RefCell<HashMap<Destination, u32>>,
     connections: RefCell<Vec<Place>>,
     free: RefCell<Vec<u32>>,
     scratch: Cell<VecDeque<Image>>,
@@ -51,6 +53,7 @@ impl Fanout {
             broker,
             settings,
             router,
+            text_only: RefCell::default(),
             connections: RefCell::default(),
             free: RefCell::default(),
             scratch: Cell::default(),
@@ -196,6 +199,23 @@ impl Fanout {
         let was_last = self.router.borrow_mut().unsubscribe(destination, connection, id);
         if was_last {
             self.broker.interest().remove(destination, self.shard);
+        }
+    }
+
+    /// Notes a subscriber whose transport carries text only.
+    pub(super) fn add_text_only(&self, destination: &Destination) {
+        let Some(interest) = self.broker.text_only() else { return };
+        *self.text_only.borrow_mut().entry(destination.clone()).or_default() += 1;
+        interest.add(destination, self.shard);
+    }
+
+    pub(super) fn remove_text_only(&self, destination: &Destination) {
+        let (Some(interest), mut counts) = (self.broker.text_only(), self.text_only.borrow_mut()) else { return };
+        let Some(count) = counts.get_mut(destination) else { return };
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(destination);
+            interest.remove(destination, self.shard);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Frames to octets, and the images of MESSAGE that sessions share.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 
 use super::Version;
@@ -42,12 +44,19 @@ impl Own<'_> {
 /// The finished image of a MESSAGE for one subscriber. Where nothing but the subscription's
 /// name is the subscriber's own, it comes from the message's cache with no copy.
 ///
-/// The caller has made sure that the framing carries the message at all.
+/// A body that is not text leaves in base64 where the framing carries text only; the caller has
+/// made sure that this is wanted.
 pub fn message_image(message: &Message, framing: &dyn Framing, version: Version, own: Own<'_>) -> Image {
     let build = || {
-        let is_text = message.is_text();
+        let is_encoded = !framing.carries_binary() && !message.is_text();
+        let is_text = is_encoded || message.is_text();
         let tail = message.images.tail(framing.row(), version.dialect(), || {
-            framing.tail(&Bytes::from(message_tail(message, version)), is_text)
+            let tail = if is_encoded {
+                message_tail(message, version, BASE64.encode(&message.body).as_bytes(), Some("base64"))
+            } else {
+                message_tail(message, version, &message.body, None)
+            };
+            framing.tail(&Bytes::from(tail), is_text)
         });
         Image { head: framing.head(&message_head(version, own), tail, is_text), tail: tail.octets.clone() }
     };
@@ -117,24 +126,30 @@ fn message_head(version: Version, own: Own<'_>) -> Vec<u8> {
 }
 
 /// The part that all subscribers of one dialect share: from `message-id` to the NUL.
-fn message_tail(message: &Message, version: Version) -> Vec<u8> {
+fn message_tail(message: &Message, version: Version, body: &[u8], encoding: Option<&str>) -> Vec<u8> {
     let escaping = Command::Message.escaping(Some(version));
-    let mut out = Vec::with_capacity(message.body.len() + FIRST_BYTES * 2);
+    let mut out = Vec::with_capacity(body.len() + FIRST_BYTES * 2);
     let mut header = |name: &str, value: &str| write_header(&mut out, name, value, escaping);
     header("message-id", &message.id.0.to_string());
     header("destination", &message.destination.shown());
     header("timestamp", &message.timestamp_ms.to_string());
-    header("content-length", &message.body.len().to_string());
+    header("content-length", &body.len().to_string());
+    if let Some(encoding) = encoding {
+        header(ENCODING, encoding);
+    }
     for (name, value) in &message.headers {
-        if !SERVERS_OWN.contains(&&**name) {
+        if !SERVERS_OWN.contains(&&**name) && (encoding.is_none() || **name != *ENCODING) {
             header(name, value);
         }
     }
     out.push(b'\n');
-    out.extend_from_slice(&message.body);
+    out.extend_from_slice(body);
     out.push(0);
     out
 }
+
+/// Says how a body that the transport cannot carry is encoded; the name is MIME's (RFC 2045).
+const ENCODING: &str = "content-transfer-encoding";
 
 /// Headers of a MESSAGE that are the server's word: a sender's of the same name is not
 /// repeated, so that none can pose as the server.

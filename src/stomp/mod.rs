@@ -60,6 +60,9 @@ pub struct Settings {
     pub hosts: Vec<String>,
     /// What a refused SUBSCRIBE does.
     pub refusals: Refusals,
+    /// Whether a body that is not UTF-8 leaves in base64 where the transport carries text only;
+    /// otherwise it is left out there. Default: left out.
+    pub encodes_binary: bool,
     /// The `server` header of CONNECTED; `None` hides it.
     pub server: Option<String>,
 }

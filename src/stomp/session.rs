@@ -149,11 +149,13 @@ impl Session {
     pub fn delivery_image(&mut self, now: Instant, delivery: Delivery) -> Option<Image> {
         let (Phase::Connected, Some(version)) = (&self.phase, self.version) else { return None };
         let Delivery { subscription, message, retained, dropped, count } = delivery;
-        let entry = self.subscriptions.find(subscription)?;
-        if !self.framing.carries_binary() && !message.is_text() {
+        let entry = self.subscriptions.find_mut(subscription)?;
+        if !self.framing.carries_binary() && !self.settings.encodes_binary && !message.is_text() {
             self.unsendable += 1;
+            entry.left_out = entry.left_out.saturating_add(dropped).saturating_add(1);
             return None;
         }
+        let dropped = dropped.saturating_add(mem::take(&mut entry.left_out));
         let mut own = Own { subscription: &entry.name, ack: None, retained, dropped, count };
         if entry.ack != AckMode::Auto {
             match self.acks.add(subscription, message.id, self.settings.limits.unacked) {

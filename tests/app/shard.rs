@@ -198,6 +198,7 @@ async fn in_shard(settings: &str, test: impl AsyncFnOnce(&Shard)) {
         retained: RetainedLimits { destinations: 10, bytes: 1 << 20 },
         queues: config.queues,
         separators: config.topics.separators,
+        refuses_binary: config.sockjs.refuses_binary,
     };
     let handlers: HashMap<&str, Arc<dyn AppHandler>> =
         HashMap::from([("/app/ask", Arc::new(Answers(Arc::clone(&asked))) as Arc<dyn AppHandler>)]);

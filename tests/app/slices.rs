@@ -76,6 +76,7 @@ async fn check(messages: usize) {
         retained: topic::RetainedLimits { destinations: 1, bytes: 1 },
         queues: config.queues,
         separators: config.topics.separators,
+        refuses_binary: true,
     };
     let broker = Broker::new(settings, Access::new(config.auth.clone()), HashMap::new());
     let fanout = Fanout::new(0, broker.clone(), Arc::new(config.stomp.clone()));

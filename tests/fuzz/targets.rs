@@ -239,6 +239,7 @@ fn settings() -> Settings {
         strict_host: false,
         hosts: Vec::new(),
         refusals: Refusals::Soft,
+        encodes_binary: false,
         server: None,
     }
 }

@@ -51,6 +51,10 @@ impl Client {
         let _ = self.socket.send(WebSocketMessage::text(frame)).await;
     }
 
+    pub(crate) async fn send_binary(&mut self, frame: impl Into<Vec<u8>>) {
+        let _ = self.socket.send(WebSocketMessage::binary(frame.into())).await;
+    }
+
     /// Sends a frame and waits for its receipt; what comes before it is kept.
     pub(crate) async fn ask(&mut self, head: &str, body: &str) {
         self.receipts += 1;
@@ -79,10 +83,13 @@ impl Client {
                 WebSocketMessage::Text(text) if text.trim().is_empty() => {}
                 WebSocketMessage::Text(text) => return Some(Frame::parse(&text)),
                 WebSocketMessage::Close(_) => return None,
-                WebSocketMessage::Binary(_)
-                | WebSocketMessage::Ping(_)
-                | WebSocketMessage::Pong(_)
-                | WebSocketMessage::Frame(_) => {}
+                WebSocketMessage::Binary(octets) => {
+                    // A question mark for each octet that is no ASCII.
+                    let text: String =
+                        octets.iter().map(|&octet| if octet < 128 { char::from(octet) } else { '?' }).collect();
+                    return Some(Frame::parse(&text));
+                }
+                WebSocketMessage::Ping(_) | WebSocketMessage::Pong(_) | WebSocketMessage::Frame(_) => {}
             }
         }
     }

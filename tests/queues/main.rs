@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test's own functions; a panic names the case")]
 
+mod binary;
 mod client;
 #[path = "../common/mod.rs"]
 #[allow(dead_code, reason = "each test has use for a part of it")]

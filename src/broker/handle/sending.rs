@@ -83,7 +83,15 @@ impl Broker {
     ) -> Result<Planned, BrokerError> {
         let target = self.target(principal, Operation::Send, &publication.destination)?;
         let terms = match &target {
-            Target::Topic | Target::Queue => self.terms(&publication)?,
+            Target::Topic => {
+                if self.text_only().is_some_and(|interest| !interest.of(&publication.destination).is_empty())
+                    && std::str::from_utf8(&publication.body).is_err()
+                {
+                    return Err(BrokerError::NotText(publication.destination));
+                }
+                self.terms(&publication)?
+            }
+            Target::Queue => self.terms(&publication)?,
             Target::App(handler) => {
                 if is_transaction {
                     handler.check_send(principal, &publication)?;

@@ -13,14 +13,33 @@ use crate::message::Message;
 pub(super) struct Consumers {
     all: HashMap<Consumer, State>,
     ring: VecDeque<Consumer>,
-    selectors: usize,
+    /// How many do not take every message.
+    choosy: usize,
+}
+
+/// What a consumer takes.
+#[derive(Debug)]
+pub(super) struct Taste {
+    pub(super) selector: Option<Arc<Selector>>,
+    pub(super) takes_binary: bool,
+}
+
+impl Taste {
+    fn is_choosy(&self) -> bool {
+        self.selector.is_some() || !self.takes_binary
+    }
+
+    fn takes(&self, message: &Message) -> bool {
+        (self.takes_binary || message.is_text())
+            && self.selector.as_ref().is_none_or(|selector| selector.matches(message))
+    }
 }
 
 #[derive(Debug)]
 struct State {
     prefetch_count: u32,
     unsettled: u32,
-    selector: Option<Arc<Selector>>,
+    taste: Taste,
     /// Nothing that waits before this place is what it selects.
     seen: Place,
     /// Whether it stands in the ring.
@@ -28,10 +47,10 @@ struct State {
 }
 
 impl Consumers {
-    pub(super) fn add(&mut self, consumer: Consumer, prefetch_count: u32, selector: Option<Arc<Selector>>) {
-        self.selectors += usize::from(selector.is_some());
+    pub(super) fn add(&mut self, consumer: Consumer, prefetch_count: u32, taste: Taste) {
+        self.choosy += usize::from(taste.is_choosy());
         let state =
-            State { prefetch_count: prefetch_count.max(1), unsettled: 0, selector, seen: Place(0), has_turn: true };
+            State { prefetch_count: prefetch_count.max(1), unsettled: 0, taste, seen: Place(0), has_turn: true };
         if self.all.insert(consumer, state).is_none() {
             self.ring.push_back(consumer);
         }
@@ -39,7 +58,7 @@ impl Consumers {
 
     pub(super) fn remove(&mut self, consumer: Consumer) {
         if let Some(state) = self.all.remove(&consumer) {
-            self.selectors -= usize::from(state.selector.is_some());
+            self.choosy -= usize::from(state.taste.is_choosy());
             if state.has_turn {
                 self.ring.retain(|other| *other != consumer);
             }
@@ -66,7 +85,7 @@ impl Consumers {
 
     /// A message waits again, behind which some may have looked already.
     pub(super) fn on_put_back(&mut self, place: Place) {
-        if self.selectors > 0 {
+        if self.choosy > 0 {
             for state in self.all.values_mut() {
                 state.seen = state.seen.min(place);
             }
@@ -75,7 +94,7 @@ impl Consumers {
 
     /// Where to begin looking for a message that somebody with room may want.
     pub(super) fn first_unseen(&self) -> Place {
-        if self.selectors == 0 {
+        if self.choosy == 0 {
             return Place(0);
         }
         self.ring.iter().filter_map(|consumer| Some(self.all.get(consumer)?.seen)).min().unwrap_or_default()
@@ -89,9 +108,11 @@ impl Consumers {
             if state.seen > place {
                 return false;
             }
-            let Some(selector) = &state.selector else { return true };
+            if !state.taste.is_choosy() {
+                return true;
+            }
             *steps = steps.saturating_sub(1);
-            let wants = selector.matches(message);
+            let wants = state.taste.takes(message);
             if !wants {
                 state.seen = Place(place.0 + 1);
             }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::Consumer;
 use super::backlog::{Backlog, Place, Waiting, is_expired};
-use super::consumers::Consumers;
-use crate::broker::selector::Selector;
+use super::consumers::{Consumers, Taste};
 use crate::message::{Delivery, Message, MessageId};
 
 /// One queue: what waits, what is handed out, and who consumes.
@@ -37,8 +36,8 @@ pub(super) enum Next {
 }
 
 impl<B: Backlog> Queue<B> {
-    pub(super) fn subscribe(&mut self, consumer: Consumer, prefetch_count: u32, selector: Option<Arc<Selector>>) {
-        self.consumers.add(consumer, prefetch_count, selector);
+    pub(super) fn subscribe(&mut self, consumer: Consumer, prefetch_count: u32, taste: Taste) {
+        self.consumers.add(consumer, prefetch_count, taste);
     }
 
     /// Removes a consumer; gives what it had, but for what is `leaving`, in the order of the queue.

@@ -274,7 +274,14 @@ fn many_looks_in_vain_are_cut_into_turns() {
     broker.send_all("/queue/a", 1..=4);
     let selector = Some(Arc::new(Selector::parse("\"message-id\" = 4").unwrap()));
     let (queue, consumer) = (destination("/queue/a"), consumer(1));
-    broker.queues.handle_request(Request::Subscribe { queue, consumer, prefetch_count: 1, selector, asker: None });
+    broker.queues.handle_request(Request::Subscribe {
+        queue,
+        consumer,
+        prefetch_count: 1,
+        selector,
+        takes_binary: true,
+        asker: None,
+    });
     assert!(broker.queues.dispatch(0, 3));
     assert_eq!(broker.outputs(), "1<4");
 }
@@ -285,7 +292,14 @@ fn an_answer_leaves_before_what_it_sets_free() {
     broker.send("/queue/a", 1);
     let asker = Some(Asker { shard: 0, connection: consumer(1).connection, ticket: 7 });
     let (queue, consumer) = (destination("/queue/a"), consumer(1));
-    broker.queues.handle_request(Request::Subscribe { queue, consumer, prefetch_count: 1, selector: None, asker });
+    broker.queues.handle_request(Request::Subscribe {
+        queue,
+        consumer,
+        prefetch_count: 1,
+        selector: None,
+        takes_binary: true,
+        asker,
+    });
     assert_eq!(broker.outputs(), "!7 1<1");
 }
 
@@ -440,7 +454,14 @@ impl Script {
     fn subscribe_with(&mut self, queue: &str, number: u32, prefetch_count: u32, selector: Option<&str>) {
         let selector = selector.map(|text| Arc::new(Selector::parse(text).unwrap()));
         let (queue, consumer) = (destination(queue), consumer(number));
-        self.queues.handle_request(Request::Subscribe { queue, consumer, prefetch_count, selector, asker: None });
+        self.queues.handle_request(Request::Subscribe {
+            queue,
+            consumer,
+            prefetch_count,
+            selector,
+            takes_binary: true,
+            asker: None,
+        });
         self.dispatch();
     }
 

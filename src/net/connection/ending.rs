@@ -112,7 +112,6 @@ impl Connection {
         }
         let lost = state.mailbox.clear_deliveries();
         stats.dropped_closed.add(lost as u64);
-        stats.dropped_binary.add(state.session.unsendable());
         stats.connections.sub(1);
         stats.transports.sub(self.io.transport());
         info!(connection = self.id, transport = self.io.transport(), undelivered = lost, "disconnected");

@@ -177,18 +177,12 @@ impl Connection {
             queueing.settled.push((subscription, message, Outcome::Expired));
             return 0;
         }
-        if !self.io.framing().carries_binary() && !delivery.message.is_text() {
-            // Another consumer may be able to take it.
-            queueing.settled.push((subscription, message, Outcome::Rejected));
-            return 0;
-        }
-        let Some(image) = session.delivery_image(now, delivery) else {
+        let Some(image) = self.counted_image(session, now, delivery) else {
             queueing.unsent.push((subscription, message));
             return 0;
         };
         let bytes = image.len();
         queue.push_back(image);
-        self.broker().stats().delivered.add(1);
         queueing.on_filled(queue.len(), subscription, message);
         bytes
     }

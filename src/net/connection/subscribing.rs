@@ -74,6 +74,9 @@ impl Connection {
         state.subscriptions.push((id, destination.clone()));
         let route = Route { connection: self.key, subscription: id, overflow, seen: None };
         let retained = self.fanout.subscribe(&destination, selector, route);
+        if !self.takes_binary() {
+            self.fanout.add_text_only(&destination);
+        }
         // The reply first: a RECEIPT says that the subscription is live.
         state.session.handle_reply(now, ticket, Reply::Done);
         for message in retained {
@@ -103,7 +106,14 @@ impl Connection {
         queueing.expect_answers(ticket, 1);
         state.subscriptions.push((subscription.id, queue.clone()));
         let (consumer, asker) = (self.consumer(subscription.id), Some(self.asker(ticket)));
-        self.broker().post_request(Request::Subscribe { queue, consumer, prefetch_count, selector, asker });
+        self.broker().post_request(Request::Subscribe {
+            queue,
+            consumer,
+            prefetch_count,
+            selector,
+            takes_binary: self.takes_binary(),
+            asker,
+        });
         Ok(())
     }
 
@@ -135,6 +145,9 @@ impl Connection {
                 let overflow = Overflow::Close;
                 let route = Route { connection: self.key, subscription, overflow, seen: None };
                 self.fanout.subscribe(&address, None, route);
+                if !self.takes_binary() {
+                    self.fanout.add_text_only(&address);
+                }
                 state.subscriptions.push((subscription, address.clone()));
             }
             ReplyTo::Ended => return None,
@@ -154,9 +167,8 @@ impl Connection {
     ) {
         Self::push_finished(state);
         let delivery = Delivery { subscription, message, retained, dropped: 0, count: 0 };
-        if let Some(image) = state.session.delivery_image(now, delivery) {
+        if let Some(image) = self.counted_image(&mut state.session, now, delivery) {
             state.mailbox.push_octets(image);
-            self.broker().stats().delivered.add(1);
         }
     }
 
@@ -182,6 +194,9 @@ impl Connection {
         destination: &Destination,
     ) {
         if destination.kind() != DestinationKind::Queue {
+            if !self.takes_binary() {
+                self.fanout.remove_text_only(destination);
+            }
             return self.fanout.unsubscribe(destination, self.key, subscription);
         }
         let (unsent, leaving) = Queueing::remove_consumer(state, subscription, destination);

@@ -9,6 +9,7 @@ use super::{Connection, FLUSH_BYTES, FLUSH_PIECES, State};
 use crate::broker::handle::now_ms;
 use crate::broker::mailbox::Entry;
 use crate::message::{Delivery, Image};
+use crate::session::Session;
 
 impl Connection {
     /// Writes what waits, all in as few calls as it takes, until nothing is left or the socket
@@ -84,9 +85,25 @@ impl Connection {
             self.broker().stats().dropped_expired.add(1);
             return None;
         }
-        let image = state.session.delivery_image(now, delivery)?;
-        self.broker().stats().delivered.add(1);
-        Some(image)
+        self.counted_image(&mut state.session, now, delivery)
+    }
+
+    /// Makes octets of a delivery, and counts it, or that it cannot be carried.
+    pub(super) fn counted_image(&self, session: &mut dyn Session, now: Instant, delivery: Delivery) -> Option<Image> {
+        let image = session.delivery_image(now, delivery);
+        let stats = self.broker().stats();
+        if image.is_some() {
+            stats.delivered.add(1);
+        } else {
+            let unsendable = session.unsendable();
+            stats.dropped_binary.add(unsendable - self.unsendable.replace(unsendable));
+        }
+        image
+    }
+
+    /// Whether its transport carries what is not UTF-8, in base64 if need be.
+    pub(super) fn takes_binary(&self) -> bool {
+        self.io.framing().carries_binary() || self.fanout.settings().encodes_binary
     }
 
     /// Makes octets of what waits, up to what one write can take.

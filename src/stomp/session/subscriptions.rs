@@ -20,6 +20,8 @@ pub(super) struct Entry {
     pub(super) ack: AckMode,
     /// Opened by the `reply-to` of a SEND, not by a SUBSCRIBE.
     pub(super) is_implicit: bool,
+    /// Messages left out since the last one, because the transport cannot carry them.
+    pub(super) left_out: u32,
 }
 
 impl Subscriptions {
@@ -45,7 +47,8 @@ impl Subscriptions {
         if self.open.len() < 4 {
             self.open.reserve_exact(1);
         }
-        self.open.push(Entry { id, name: name.into(), destination: destination.clone(), ack, is_implicit: false });
+        let destination = destination.clone();
+        self.open.push(Entry { id, name: name.into(), destination, ack, is_implicit: false, left_out: 0 });
         Ok(id)
     }
 
@@ -73,6 +76,10 @@ impl Subscriptions {
 
     pub(super) fn find(&self, id: SubscriptionId) -> Option<&Entry> {
         self.position(id).map(|at| &self.open[at])
+    }
+
+    pub(super) fn find_mut(&mut self, id: SubscriptionId) -> Option<&mut Entry> {
+        self.position(id).map(|at| &mut self.open[at])
     }
 
     pub(super) fn remove(&mut self, id: SubscriptionId) -> Option<Entry> {

@@ -204,6 +204,7 @@ pub(super) fn settings() -> Settings {
         strict_host: false,
         hosts: Vec::new(),
         refusals: Refusals::Soft,
+        encodes_binary: false,
         server: Some("stompbox/0".into()),
     }
 }

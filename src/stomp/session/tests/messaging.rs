@@ -265,7 +265,30 @@ fn a_message_that_the_transport_cannot_carry_is_counted_and_not_sent() {
     peer.session.handle_delivery(peer.now, delivery);
     assert_eq!((peer.actions(), peer.session.unsendable(), peer.session.unacked()), (vec![], 1, 0));
     peer.deliver(0, 2);
-    assert_eq!((peer.actions().len(), peer.session.unsendable()), (1, 1));
+    let message = transmit(
+        "MESSAGE\nsubscription:s\nack:0\ndropped:1\nmessage-id:2\ndestination:/topic/a\ntimestamp:99\ncontent-length:2\n\nhi\0",
+    );
+    assert_eq!((peer.actions(), peer.session.unsendable()), (vec![message], 1));
+    peer.deliver(0, 3);
+    assert!(!format!("{:?}", peer.actions()).contains("dropped"));
+}
+
+#[test]
+fn a_body_that_the_transport_cannot_carry_leaves_in_base64_where_that_is_the_setting() {
+    let mut peer = Peer::with_framing(Settings { encodes_binary: true, ..settings() }, &TextOnly, None);
+    peer.connect("1.2", "");
+    peer.send("SUBSCRIBE\nid:s\ndestination:/topic/a\n\n\0");
+    peer.actions();
+    let headers = [("content-transfer-encoding", "binary"), ("content-type", "image/x")];
+    let publication = Publication { body: Bytes::from_static(b"\xff\0\xfe"), ..publication("/topic/a", &headers, "") };
+    let message = Arc::new(Message::new(MessageId(1), publication, 0, None));
+    let delivery = Delivery { subscription: SubscriptionId(0), message, retained: false, dropped: 0, count: 0 };
+    peer.session.handle_delivery(peer.now, delivery);
+    let message = transmit(
+        "MESSAGE\nsubscription:s\nmessage-id:1\ndestination:/topic/a\ntimestamp:0\ncontent-length:4\n\
+         content-transfer-encoding:base64\ncontent-type:image/x\n\n/wD+\0",
+    );
+    assert_eq!((peer.actions(), peer.session.unsendable()), (vec![message], 0));
 }
 
 #[test]
