@@ -21,7 +21,7 @@ use crate::broker::{self, Broker};
 use crate::config::Config;
 use crate::feeds::events::Events;
 use crate::feeds::schedule::Broadcast;
-use crate::feeds::{demo, metrics, schedule, sys};
+use crate::feeds::{demo, logs, metrics, schedule, sys};
 use crate::http::{self, Site};
 use crate::message::{Destination, Publication};
 use crate::net::fanout::Fanout;
@@ -193,7 +193,9 @@ fn new_broker(config: &Config, events: Option<&Arc<Events>>) -> Broker {
             "the passcode stands in the settings as it is; stompbox hash-password makes a hash of it"
         );
     }
-    let handlers = events.map_or_else(HashMap::new, |events| metrics::handlers(events, &config.metrics.destination));
+    let mut handlers =
+        events.map_or_else(HashMap::new, |events| metrics::handlers(events, &config.metrics.destination));
+    handlers.extend(logs::handler());
     Broker::new(settings, Access::new(config.auth.clone()), handlers)
 }
 

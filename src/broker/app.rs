@@ -33,6 +33,11 @@ pub trait AppHandler: Send + Sync {
     fn own_topic(&self) -> Option<&Destination> {
         None
     }
+
+    /// The topic that its SENDs go on to: they wait while that has no room. Default: there is none.
+    fn fed_topic(&self) -> Option<&Destination> {
+        None
+    }
 }
 
 /// What a SEND to a handler causes beyond itself.
@@ -40,6 +45,8 @@ pub trait AppHandler: Send + Sync {
 pub enum AppEffect {
     /// Nothing.
     None,
+    /// Messages to all who subscribe to their topics.
+    Publish(Vec<Publication>),
     /// The sender's own subscriptions to that destination get a message, and nobody else.
     Deliver(Destination, AppAnswer),
 }

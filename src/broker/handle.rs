@@ -371,6 +371,7 @@ impl Broker {
 
     /// Whether every shard that a message to `destination` goes to has room for it.
     pub fn has_room(&self, destination: &Destination) -> bool {
+        let destination = self.fed(destination);
         match destination.kind() {
             DestinationKind::Queue => self.0.posts[self.home(destination)].has_room(),
             DestinationKind::Topic
@@ -391,6 +392,7 @@ impl Broker {
     /// Resolves when every shard that wants `destination` has room.
     pub fn room(&self, destination: Destination) -> impl Future<Output = ()> + Send + 'static {
         let broker = self.clone();
+        let destination = self.fed(&destination).clone();
         async move {
             while destination.kind() == DestinationKind::Queue {
                 let posts = &broker.0.posts[broker.home(&destination)];
@@ -411,6 +413,20 @@ impl Broker {
                     room.await;
                 }
             }
+        }
+    }
+
+    /// Where what is sent to `destination` goes on to.
+    fn fed<'a>(&'a self, destination: &'a Destination) -> &'a Destination {
+        match destination.kind() {
+            DestinationKind::App => {
+                self.0.handlers.get(destination.as_str()).and_then(|handler| handler.fed_topic()).unwrap_or(destination)
+            }
+            DestinationKind::Topic
+            | DestinationKind::Queue
+            | DestinationKind::User
+            | DestinationKind::TempQueue
+            | DestinationKind::Unknown => destination,
         }
     }
 

@@ -35,8 +35,10 @@ use self::anomalies::Anomalies;
 use self::dashboard::Dashboard;
 use self::documented::Documented;
 pub use self::event::{Event, FieldErrors, Severity};
+pub(super) use self::event::{MAX_AHEAD, Rfc3339, json_reason};
 use self::intake::EventIds;
 pub use self::intake::{Accepted, BatchOutcome, Outcome, Rejected};
+pub(super) use self::intake::{is_array, split};
 pub use self::latency::Micros;
 pub use self::metrics::{Metrics, Overflow};
 pub use self::status::{Health, Running};
@@ -94,7 +96,7 @@ impl Events {
     /// # Errors
     /// What is not such an array; nothing is counted then.
     pub fn accept_batch_json(&self, json: &[u8], now: Moment) -> Result<BatchOutcome, Rejected> {
-        let events = intake::split(json)?;
+        let events = split(json, "events")?;
         let results = events.iter().map(|event| self.accept_json(event.get().as_bytes(), now)).collect();
         Ok(BatchOutcome { results })
     }
@@ -104,7 +106,7 @@ impl Events {
     /// # Errors
     /// As for the one or the other; nothing is counted then.
     pub fn accept_stomp(&self, body: &[u8], now: Moment) -> Result<Outcome, Rejected> {
-        if intake::is_array(body) {
+        if is_array(body) {
             self.accept_batch_json(body, now).map(Outcome::Batch)
         } else {
             self.accept_json(body, now).map(Outcome::One)
@@ -116,10 +118,10 @@ impl Events {
     /// # Errors
     /// What is wrong with the first event that is not valid, or with the whole.
     pub fn check_stomp(&self, body: &[u8], now: Moment) -> Result<(), Rejected> {
-        if !intake::is_array(body) {
+        if !is_array(body) {
             return Ok(Event::parse(body, now.wall).map(|_| ())?);
         }
-        let events = intake::split(body)?;
+        let events = split(body, "events")?;
         Ok(events.iter().try_for_each(|event| Event::parse(event.get().as_bytes(), now.wall).map(|_| ()))?)
     }
 

@@ -16,7 +16,7 @@ use warp::reject::Reject;
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
-use super::{Site, auth};
+use super::{Site, auth, sources};
 use crate::broker::Broker;
 use crate::broker::auth::{Attempt, AuthError};
 use crate::feeds::events::{Events, Health, PageRequest, Rejected, Running};
@@ -38,15 +38,14 @@ impl Reject for Refused {}
 
 /// All of `/api/v1`.
 pub(super) fn routes(site: &Site) -> BoxedFilter<(Response,)> {
-    let Some((events, destination)) = &site.events else {
-        return warp::any().and_then(|| async { Err::<Response, _>(warp::reject::not_found()) }).boxed();
-    };
-    let api = Api { events: Arc::clone(events), destination: destination.clone(), broker: site.broker.clone() };
     let base = warp::path("api").and(warp::path("v1"));
+    let guarded = base.and(guard(&site.broker));
+    let sources = sources::routes(site);
+    let Some((events, destination)) = &site.events else { return guarded.and(sources).boxed() };
+    let api = Api { events: Arc::clone(events), destination: destination.clone(), broker: site.broker.clone() };
     let open = base.and(status_routes());
-    let guarded =
-        base.and(guard(&site.broker)).and(event_routes(&api, site.max_body_bytes).or(metrics_routes(&api)).unify());
-    open.or(guarded).unify().boxed()
+    let of_events = event_routes(&api, site.max_body_bytes).or(metrics_routes(&api)).unify().boxed();
+    open.or(guarded.and(of_events.or(sources).unify())).unify().boxed()
 }
 
 /// Pages of these origins may use the API; without any, all may.
@@ -98,7 +97,7 @@ pub(super) async fn on_rejection(rejection: Rejection) -> Result<Response, Infal
 pub(super) fn allowed(path: &str) -> HeaderValue {
     HeaderValue::from_static(match path.trim_end_matches('/') {
         "/api/v1/events" => "GET, HEAD, POST",
-        "/api/v1/events/batch" | "/api/v1/metrics/reset" => "POST",
+        "/api/v1/events/batch" | "/api/v1/metrics/reset" | "/api/v1/logs" => "POST",
         _ => "GET, HEAD",
     })
 }
@@ -166,7 +165,7 @@ fn metrics_routes(api: &Api) -> BoxedFilter<(Response,)> {
     metrics.or(reset).unify().boxed()
 }
 
-fn get() -> BoxedFilter<()> {
+pub(super) fn get() -> BoxedFilter<()> {
     warp::get().or(warp::head()).unify().boxed()
 }
 
@@ -200,7 +199,7 @@ fn guard(broker: &Broker) -> BoxedFilter<()> {
 }
 
 /// The whole body, up to the limit; what is over is not even kept.
-fn body(max: usize) -> BoxedFilter<(Bytes,)> {
+pub(super) fn body(max: usize) -> BoxedFilter<(Bytes,)> {
     warp::header::optional::<u64>("content-length")
         .and(warp::body::stream())
         .and_then(move |announced: Option<u64>, stream| async move {
@@ -262,18 +261,18 @@ const CORS_HEADERS: [&str; 7] = [
     "x-requested-with",
 ];
 
-fn reply(status: StatusCode, body: &impl Serialize) -> Response {
+pub(super) fn reply(status: StatusCode, body: &impl Serialize) -> Response {
     warp::reply::with_status(warp::reply::json(body), status).into_response()
 }
 
-fn json_reply(status: StatusCode, body: Bytes) -> Response {
+pub(super) fn json_reply(status: StatusCode, body: Bytes) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
-fn error(status: StatusCode, message: &str) -> Response {
+pub(super) fn error(status: StatusCode, message: &str) -> Response {
     reply(status, &json!({"status": "error", "message": message}))
 }
 

@@ -9,6 +9,7 @@ mod auth;
 pub use auth::credentials;
 mod body;
 mod console;
+mod sources;
 
 use std::convert::Infallible;
 use std::future::Future;

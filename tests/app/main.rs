@@ -13,6 +13,7 @@ mod common;
 mod deflate;
 mod ending;
 mod http;
+mod logs;
 mod messages;
 mod peers;
 mod pressure;

@@ -127,7 +127,15 @@ impl Broker {
         publication: &Publication,
     ) -> Result<AppEffect, BrokerError> {
         self.0.stats.published.add(1);
-        handler.handle_send(principal, publication)
+        match handler.handle_send(principal, publication)? {
+            AppEffect::Publish(publications) => {
+                for publication in publications {
+                    self.broadcast(&self.message(publication, now_ms(), None));
+                }
+                Ok(AppEffect::None)
+            }
+            effect @ (AppEffect::None | AppEffect::Deliver(..)) => Ok(effect),
+        }
     }
 
     /// Publishes to a topic, whoever asks.

@@ -136,7 +136,7 @@ pub struct FieldErrors(BTreeMap<String, String>);
 
 impl FieldErrors {
     /// One reason that concerns all of what was sent.
-    pub(super) fn body(reason: String) -> Self {
+    pub(in crate::feeds) fn body(reason: String) -> Self {
         Self::one("body", reason)
     }
 
@@ -160,7 +160,7 @@ impl FieldErrors {
         self.0.iter().map(|(field, reason)| (field.as_str(), reason.as_str()))
     }
 
-    pub(super) fn add(&mut self, field: &str, reason: impl Into<String>) {
+    pub(in crate::feeds) fn add(&mut self, field: &str, reason: impl Into<String>) {
         self.0.insert(field.to_owned(), reason.into());
     }
 }
@@ -176,7 +176,7 @@ impl fmt::Display for FieldErrors {
 
 /// RFC 3339 in UTC with milliseconds and `Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Rfc3339(pub(super) DateTime<Utc>);
+pub(in crate::feeds) struct Rfc3339(pub(in crate::feeds) DateTime<Utc>);
 
 impl fmt::Display for Rfc3339 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -191,7 +191,7 @@ impl Serialize for Rfc3339 {
 }
 
 /// Why serde_json refused, in words for the sender.
-pub(super) fn json_reason(error: &serde_json::Error) -> String {
+pub(in crate::feeds) fn json_reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
     if text.starts_with("recursion limit exceeded") {
         return "is nested too deeply: at most 127 levels".into();
@@ -338,4 +338,4 @@ const MAX_NAME_BYTES: usize = 255;
 const MAX_TAGS: usize = 64;
 /// Characters of a tag's name in a reason.
 const MAX_SHOWN: usize = 64;
-const MAX_AHEAD: TimeDelta = TimeDelta::hours(24);
+pub(in crate::feeds) const MAX_AHEAD: TimeDelta = TimeDelta::hours(24);

@@ -108,22 +108,22 @@ pub enum Outcome {
 }
 
 /// Whether the JSON is an array, or wants to be one.
-pub(super) fn is_array(json: &[u8]) -> bool {
+pub(in crate::feeds) fn is_array(json: &[u8]) -> bool {
     json.trim_ascii_start().first() == Some(&b'[')
 }
 
-/// Takes a batch apart into the JSON of its events.
-pub(super) fn split(json: &[u8]) -> Result<Vec<&RawValue>, FieldErrors> {
+/// Takes a batch apart into the JSON of what it holds; `what` names that.
+pub(in crate::feeds) fn split<'a>(json: &'a [u8], what: &str) -> Result<Vec<&'a RawValue>, FieldErrors> {
     if json.len() > MAX_BATCH_BYTES {
         return Err(FieldErrors::body(format!("must be at most {MAX_BATCH_BYTES} octets, has {}", json.len())));
     }
     if !is_array(json) && serde_json::from_slice::<serde::de::IgnoredAny>(json).is_ok() {
-        return Err(FieldErrors::body("must be a JSON array of events".into()));
+        return Err(FieldErrors::body(format!("must be a JSON array of {what}")));
     }
     let items: Items<'_> = serde_json::from_slice(json).map_err(|error| FieldErrors::body(json_reason(&error)))?;
     match items {
-        Items::TooMany => Err(FieldErrors::body(format!("must hold at most {MAX_BATCH} events"))),
-        Items::All(events) if events.is_empty() => Err(FieldErrors::body("must hold at least one event".into())),
+        Items::TooMany => Err(FieldErrors::body(format!("must hold at most {MAX_BATCH} {what}"))),
+        Items::All(events) if events.is_empty() => Err(FieldErrors::body("must hold at least one entry".into())),
         Items::All(events) => Ok(events),
     }
 }

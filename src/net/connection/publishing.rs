@@ -165,7 +165,7 @@ impl Connection {
         publication: &Publication,
     ) -> Result<(), BrokerError> {
         match self.broker().handle(state.session.principal(), handler, publication)? {
-            AppEffect::None => {
+            AppEffect::None | AppEffect::Publish(_) => {
                 debug!(connection = self.id, destination = %publication.destination, "handled");
             }
             AppEffect::Deliver(destination, answer) => self.deliver_to_own(state, now, &destination, answer),

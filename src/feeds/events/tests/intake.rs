@@ -103,7 +103,7 @@ fn batch_is_8_mib_at_most() {
 fn what_is_no_batch_is_refused_whole() {
     let feed = Feed::documented();
     for (text, why) in [
-        ("[]", "must hold at least one event"),
+        ("[]", "must hold at least one entry"),
         ("{}", "must be a JSON array of events"),
         ("3", "must be a JSON array of events"),
         ("", "is not valid JSON: EOF while parsing a value at line 1 column 0"),
