@@ -14,6 +14,7 @@ use http::{Request, Response, StatusCode};
 use stompbox::net::accept;
 use stompbox::net::http::{PeerAddress, RequestBody, Settings as HttpSettings, serve};
 use stompbox::net::io::MessageIo;
+use stompbox::net::live::Live;
 use stompbox::net::websocket;
 use stompbox::sockjs::service::{Body, Client, Connections, Service, Socket};
 use stompbox::sockjs::{Settings, Transport, Transports};
@@ -47,7 +48,10 @@ async fn run(port: u16) -> io::Result<()> {
         head_bytes: 64 * 1024,
         body_timeout: Duration::from_secs(30),
     };
-    serve(listener, http, CancellationToken::new(), move |request| answer(Rc::clone(&mounts), request)).await;
+    serve(listener, Live::default(), http, CancellationToken::new(), move |request| {
+        answer(Rc::clone(&mounts), request)
+    })
+    .await;
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! [`App`]: the whole program, from checked settings to a clean exit.
 
+mod reload;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
@@ -12,6 +14,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::reload::InUse;
+pub use self::reload::Reloader;
 use crate::broker::access::Access;
 use crate::broker::auth::Password;
 use crate::broker::inbox;
@@ -29,13 +33,15 @@ use crate::net::http::{Settings as HttpSettings, serve};
 use crate::net::io::MessageIo;
 use crate::net::shard::{self, Shard};
 use crate::net::tcp;
-use crate::net::tls::Identity;
 use crate::net::websocket;
 use crate::sockjs::service::{Client, Connections, Home, Service};
 
 /// A server that has its port.
 pub struct App {
     config: Config,
+    in_use: InUse,
+    broker: Broker,
+    events: Option<Arc<Events>>,
     is_demo: bool,
     address: SocketAddr,
     listeners: Vec<TcpListener>,
@@ -92,7 +98,11 @@ impl App {
                 }
             },
         };
-        Ok(Self { config, is_demo, address, listeners, tcp_listeners })
+        let in_use = InUse::new(&config);
+        let events =
+            config.metrics.enabled.then(|| Arc::new(Events::new(config.metrics.events.clone(), metrics::moment())));
+        let broker = new_broker(&config, events.as_ref());
+        Ok(Self { config, in_use, broker, events, is_demo, address, listeners, tcp_listeners })
     }
 
     /// Where it listens.
@@ -105,6 +115,11 @@ impl App {
         self.tcp_listeners.first().and_then(|listener| listener.local_addr().ok())
     }
 
+    /// What gives it other settings while it runs.
+    pub fn reloader(&self) -> Reloader {
+        Reloader::new(self.config.clone(), self.in_use.clone(), self.broker.clone())
+    }
+
     /// Serves until `shutdown`, then closes every session properly, for the drain time at most.
     ///
     /// # Errors
@@ -112,18 +127,16 @@ impl App {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), AppError> {
         let tcp_address = self.tcp_address();
         let tcp_scheme = if self.config.tcp.identity.is_some() { "tls" } else { "tcp" };
-        let Self { config, is_demo, address, listeners, tcp_listeners } = self;
-        let events =
-            config.metrics.enabled.then(|| Arc::new(Events::new(config.metrics.events.clone(), metrics::moment())));
-        let broker = new_broker(&config, events.as_ref());
+        let scheme = if self.config.server.identity.is_some() { "https" } else { "http" };
+        let Self { config, in_use, broker, events, is_demo, address, listeners, tcp_listeners } = self;
         let stop = Stop::default();
-        let shards = start_shards(&config, &broker, events.as_ref(), listeners, tcp_listeners, &stop)
+        let shards = start_shards(&config, &broker, events.as_ref(), listeners, tcp_listeners, &in_use, &stop)
             .map_err(AppError::Shard)?;
         let mut feeds = start_feeds(&config, is_demo, &broker, events);
         if let Some(tcp_address) = tcp_address {
             info!("listening on {tcp_scheme}://{tcp_address}");
         }
-        info!("listening on http://{address}");
+        info!("listening on {scheme}://{address}");
         let broken = tokio::select! {
             () = shutdown => false,
             () = any_finished(&shards) => true,
@@ -205,6 +218,7 @@ fn start_shards(
     events: Option<&Arc<Events>>,
     listeners: Vec<TcpListener>,
     tcp_listeners: Vec<TcpListener>,
+    in_use: &InUse,
     stop: &Stop,
 ) -> io::Result<Vec<Shard>> {
     let websocket = websocket::Settings {
@@ -219,7 +233,6 @@ fn start_shards(
         config.sockjs.sessions,
         config.server.shards.get(),
     );
-    let stomp = Arc::new(config.stomp.clone());
     let mut tcp_listeners = tcp_listeners.into_iter();
     let mut shards = Vec::new();
     for (index, (listener, (sockjs, home))) in listeners.into_iter().zip(services).enumerate() {
@@ -232,11 +245,11 @@ fn start_shards(
             origins: config.sockjs.service.origins.clone(),
         };
         let http = config.server.http;
-        let listeners = (listener, tcp_listeners.next().map(|listener| (listener, config.tcp.identity.clone())));
-        let (broker, stomp, stop) = (broker.clone(), Arc::clone(&stomp), stop.clone());
+        let listeners = (listener, tcp_listeners.next());
+        let (broker, in_use, stop) = (broker.clone(), in_use.clone(), stop.clone());
         shards.push(Shard::spawn(index, move || async move {
-            let fanout = Fanout::new(index, broker, stomp);
-            if let Err(error) = run_shard(fanout, home, listeners, http, site, stop).await {
+            let fanout = Fanout::new(index, broker, in_use.stomp.clone());
+            if let Err(error) = run_shard(fanout, home, listeners, (http, in_use), site, stop).await {
                 error!(shard = index, %error, "a shard cannot serve");
             }
         })?);
@@ -247,22 +260,24 @@ fn start_shards(
 async fn run_shard(
     fanout: Rc<Fanout>,
     home: Home,
-    (listener, tcp_listener): (TcpListener, Option<(TcpListener, Option<Identity>)>),
-    http: HttpSettings,
+    (listener, tcp_listener): (TcpListener, Option<TcpListener>),
+    (http, in_use): (HttpSettings, InUse),
     site: Site,
     stop: Stop,
 ) -> io::Result<()> {
     let listener = shard::into_tokio(listener)?;
     let mut messages = tokio::task::spawn_local(Rc::clone(&fanout).run());
     let mut sessions = tokio::task::spawn_local(home.run(Rc::new(StompConnections(Rc::clone(&fanout)))));
-    let mut serving = tokio::task::spawn_local(serve(listener, http, stop.gently.clone(), http::handler(site)));
+    let serving = serve(listener, in_use.identity, http, stop.gently.clone(), http::handler(site));
+    let mut serving = tokio::task::spawn_local(serving);
     let tcp = match tcp_listener {
         None => None,
-        Some((listener, identity)) => {
+        Some(listener) => {
             let listener = shard::into_tokio(listener)?;
             let fanout = Rc::clone(&fanout);
             let connect = move |io, peer: SocketAddr| fanout.connect(io, &peer.to_string(), None);
-            Some(tokio::task::spawn_local(tcp::serve(listener, http.sockets, identity, stop.gently.clone(), connect)))
+            let serving = tcp::serve(listener, http.sockets, in_use.tcp_identity, stop.gently.clone(), connect);
+            Some(tokio::task::spawn_local(serving))
         }
     };
     let drained = async {
@@ -288,7 +303,7 @@ struct StompConnections(Rc<Fanout>);
 
 impl Connections for StompConnections {
     fn accept(&self, io: Box<dyn MessageIo>, client: Client) {
-        let offered = http::credentials(&client.headers, &client.query);
+        let offered = http::credentials(&client.headers, &client.query, client.subject);
         self.0.connect(io, &client.peer, offered);
     }
 }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::app::Reloader;
 use crate::config::{Config, ConfigError, Sources};
 
 /// A STOMP message broker that browsers can talk to.
@@ -94,6 +95,17 @@ impl ServeArgs {
             }
         }
         Config::load(sources)
+    }
+}
+
+impl ServeArgs {
+    /// Reads the settings anew and gives them to the server; those that are wrong are logged, and
+    /// change nothing.
+    pub fn reload(&self, server: &Reloader) {
+        match self.load(std::env::vars_os()) {
+            Ok(config) => server.reload(config),
+            Err(error) => tracing::error!(%error, "the settings stay as they are"),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! (`http`, `app`, `cli`) see a [`Config`]; those below get the parts meant for them.
 
 mod auth;
+mod changes;
 mod check;
 mod error;
 mod path;
@@ -78,6 +79,11 @@ impl Config {
         Self::load(Sources::default().file("stompbox.toml", text))
     }
 
+    /// The keys of the settings that differ from those of another; a secret's is its table's.
+    pub fn changes_from(&self, other: &Self) -> Vec<String> {
+        changes::changes(&other.written, &self.written)
+    }
+
     /// All settings in effect as TOML, with `***` for each secret.
     ///
     /// # Errors
@@ -97,6 +103,8 @@ pub struct Server {
     pub shards: NonZeroUsize,
     /// How long connections may finish after the signal to stop.
     pub drain_timeout: Duration,
+    /// What it shows to clients; with it, HTTPS is spoken there and nothing else.
+    pub identity: Option<Identity>,
     /// Octets of a request's body, SockJS apart.
     pub http_body_bytes: usize,
     /// What the HTTP listener itself needs to know, and, in it, what every socket is given.

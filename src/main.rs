@@ -34,7 +34,14 @@ fn serve(args: &ServeArgs) -> Result<(), Box<dyn Error>> {
     // From here on, before anyone is told that it listens, a signal ends it in good order.
     let _entered = runtime.enter();
     let stop = cli::signal::stop();
-    Ok(runtime.block_on(app.run(stop))?)
+    let reloader = app.reloader();
+    let hangups = cli::signal::each_hangup(move || args.reload(&reloader));
+    Ok(runtime.block_on(async {
+        tokio::select! {
+            done = app.run(stop) => done,
+            never = hangups => match never {},
+        }
+    })?)
 }
 
 fn print(text: &str) -> Result<(), Box<dyn Error>> {

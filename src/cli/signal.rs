@@ -1,5 +1,6 @@
-//! The signals that stop the program.
+//! The signals: those that stop the program, and the one that has it read its settings anew.
 
+use std::convert::Infallible;
 use std::future::{Future, pending};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,6 +14,21 @@ pub fn stop() -> impl Future<Output = ()> {
         tokio::select! {
             () = one(interrupt, "SIGINT") => {}
             () = one(terminate, "SIGTERM") => {}
+        }
+    }
+}
+
+/// Listens from the call on, and calls `act` at each SIGHUP; to be called within a runtime.
+pub fn each_hangup(act: impl Fn()) -> impl Future<Output = Infallible> {
+    let hangup = listen(SignalKind::hangup(), "SIGHUP");
+    async move {
+        let Some(mut hangup) = hangup else { return pending().await };
+        loop {
+            if hangup.recv().await.is_none() {
+                pending::<()>().await;
+            }
+            info!(signal = "SIGHUP", "reading the settings anew");
+            act();
         }
     }
 }

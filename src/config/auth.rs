@@ -19,7 +19,7 @@ pub(super) fn auth(merged: &Merged) -> Result<Settings, ConfigError> {
         users: users.map(|(n, user)| named(merged, n, user)).collect::<Result<_, _>>()?,
         tokens: holders(merged, "auth.tokens", "token", tokens)?,
         api_keys: holders(merged, "auth.api_keys", "key", keys)?,
-        certificates: false,
+        certificates: [&merged.raw.server.tls_client_ca, &merged.raw.tcp.tls_client_ca].iter().any(|ca| !ca.is_empty()),
         limits: Limits {
             running: raw.checks,
             waiting: raw.checks_waiting,

@@ -18,7 +18,7 @@ use super::{
 use crate::broker::pattern::Separators;
 use crate::broker::queue;
 use crate::message::Destination;
-use crate::net::tls::{Identity, IdentityError};
+use crate::net::tls::{Authority, Identity, IdentityError};
 use crate::net::websocket::deflate;
 use crate::net::{accept, http};
 use crate::sockjs::{Transport, Transports};
@@ -49,8 +49,11 @@ fn server(merged: &Merged) -> Result<Server, ConfigError> {
     let server = &merged.raw.server;
     let listen = listen(merged, "server.listen", &server.listen)?;
     let cores = || available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_SHARDS);
+    let files = [server.tls_certificate.as_str(), &server.tls_key, &server.tls_client_ca];
+    let identity = identity(merged, "server", files, server.tls_client_required, Some("http/1.1"))?;
     Ok(Server {
         listen,
+        identity,
         shards: NonZeroUsize::new(server.shards).or_else(|| NonZeroUsize::new(cores())).unwrap_or(NonZeroUsize::MIN),
         drain_timeout: server.drain_timeout.0,
         http_body_bytes: server.http_body_bytes.0,
@@ -66,30 +69,53 @@ fn server(merged: &Merged) -> Result<Server, ConfigError> {
 fn tcp(merged: &Merged) -> Result<Tcp, ConfigError> {
     let written = &merged.raw.tcp.listen;
     let listen = if written.is_empty() { None } else { Some(listen(merged, "tcp.listen", written)?) };
-    Ok(Tcp { listen, is_default: merged.raw.tcp == raw::Tcp::default(), identity: identity(merged)? })
+    let raw::Tcp { tls_certificate, tls_key, tls_client_ca, tls_client_required, .. } = &merged.raw.tcp;
+    let identity = identity(merged, "tcp", [tls_certificate, tls_key, tls_client_ca], *tls_client_required, None)?;
+    Ok(Tcp { listen, is_default: merged.raw.tcp == raw::Tcp::default(), identity })
 }
 
-fn identity(merged: &Merged) -> Result<Option<Identity>, ConfigError> {
-    let raw::Tcp { tls_certificate, tls_key, .. } = &merged.raw.tcp;
-    let [certificate, key] = ["tcp.tls_certificate", "tcp.tls_key"].map(Path::of);
-    match (tls_certificate.as_str(), tls_key.as_str()) {
-        ("", "") => Ok(None),
-        (_, "") => Err(merged.refuse(&certificate, "empty while tcp.tls_key is: TLS takes both")),
-        ("", _) => Err(merged.refuse(&key, "empty while tcp.tls_certificate is: TLS takes both")),
-        (chain, private) => match Identity::read(chain.as_ref(), private.as_ref()) {
-            Ok(identity) => Ok(Some(identity)),
-            Err(IdentityError::Certificate(error)) => Err(merged.refuse_file(&certificate, error.to_string())),
-            Err(IdentityError::Key(error)) => Err(merged.refuse_file(&key, error.to_string())),
-        },
+fn identity(
+    merged: &Merged,
+    table: &str,
+    [certificate, key, authority]: [&str; 3],
+    is_required: bool,
+    protocol: Option<&str>,
+) -> Result<Option<Identity>, ConfigError> {
+    let path = |name: &str| Path::of(table).key(name);
+    if certificate.is_empty() && key.is_empty() {
+        return match (authority, is_required) {
+            ("", false) => Ok(None),
+            ("", true) => Err(merged.refuse(&path("tls_client_required"), "false while tls_client_ca is empty")),
+            _ => Err(merged.refuse(&path("tls_client_ca"), "empty while tls_certificate and tls_key are")),
+        };
     }
+    if certificate.is_empty() {
+        return Err(merged.refuse(&path("tls_key"), format!("empty while {table}.tls_certificate is: TLS takes both")));
+    }
+    if key.is_empty() {
+        return Err(merged.refuse(&path("tls_certificate"), format!("empty while {table}.tls_key is: TLS takes both")));
+    }
+    if authority.is_empty() && is_required {
+        return Err(merged.refuse(&path("tls_client_required"), "false while tls_client_ca is empty"));
+    }
+    let clients = (!authority.is_empty()).then(|| Authority { file: authority.as_ref(), is_required });
+    Identity::read(certificate.as_ref(), key.as_ref(), clients, protocol).map(Some).map_err(|error| {
+        let (name, error) = match error {
+            IdentityError::Certificate(error) => ("tls_certificate", error),
+            IdentityError::Key(error) => ("tls_key", error),
+            IdentityError::Authority(error) => ("tls_client_ca", error),
+        };
+        merged.refuse_file(&path(name), error.to_string())
+    })
 }
 
 /// An address that is not open to all while everyone who comes may publish.
 fn listen(merged: &Merged, key: &str, written: &str) -> Result<SocketAddr, ConfigError> {
-    let Raw { server, auth, .. } = &merged.raw;
+    let Raw { server, tcp, auth, .. } = &merged.raw;
     let path = Path::of(key);
     let address: SocketAddr = written.parse().map_err(|_| merged.refuse(&path, super::texts::LISTEN.allowed))?;
-    let is_open = auth.users.is_empty() && auth.tokens.is_empty() && auth.api_keys.is_empty();
+    let shows_nothing = server.tls_client_ca.is_empty() && tcp.tls_client_ca.is_empty();
+    let is_open = auth.users.is_empty() && auth.tokens.is_empty() && auth.api_keys.is_empty() && shows_nothing;
     if is_open && !server.allow_open && !address.ip().to_canonical().is_loopback() {
         return Err(merged.refuse(&path, OPEN));
     }

@@ -32,6 +32,10 @@ pub(super) struct Raw {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Server {
     pub(super) listen: String,
+    pub(super) tls_certificate: String,
+    pub(super) tls_key: String,
+    pub(super) tls_client_ca: String,
+    pub(super) tls_client_required: bool,
     pub(super) shards: usize,
     pub(super) drain_timeout: Time,
     pub(super) http_body_bytes: Size,
@@ -46,6 +50,10 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8080".into(),
+            tls_certificate: String::new(),
+            tls_key: String::new(),
+            tls_client_ca: String::new(),
+            tls_client_required: false,
             shards: 0,
             drain_timeout: seconds(10),
             http_body_bytes: mib(1),
@@ -64,11 +72,19 @@ pub(super) struct Tcp {
     pub(super) listen: String,
     pub(super) tls_certificate: String,
     pub(super) tls_key: String,
+    pub(super) tls_client_ca: String,
+    pub(super) tls_client_required: bool,
 }
 
 impl Default for Tcp {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:61613".into(), tls_certificate: String::new(), tls_key: String::new() }
+        Self {
+            listen: "127.0.0.1:61613".into(),
+            tls_certificate: String::new(),
+            tls_key: String::new(),
+            tls_client_ca: String::new(),
+            tls_client_required: false,
+        }
     }
 }
 

@@ -242,6 +242,10 @@ const fn rule_of(key: &'static str, kind: Kind) -> Rule {
 /// Every setting, in the order of the sample file.
 pub(super) const RULES: &[Rule] = &[
     text("server.listen", texts::LISTEN),
+    text("server.tls_certificate", texts::PEM_FILE),
+    text("server.tls_key", texts::PEM_FILE),
+    text("server.tls_client_ca", texts::PEM_FILE),
+    flag("server.tls_client_required"),
     count("server.shards", 0, 64),
     time_or_zero("server.drain_timeout", 100, HOUR),
     size("server.http_body_bytes", KIB, GIB),
@@ -253,6 +257,8 @@ pub(super) const RULES: &[Rule] = &[
     text("tcp.listen", texts::TCP_LISTEN),
     text("tcp.tls_certificate", texts::PEM_FILE),
     text("tcp.tls_key", texts::PEM_FILE),
+    text("tcp.tls_client_ca", texts::PEM_FILE),
+    flag("tcp.tls_client_required"),
     text("log.level", texts::LOG_LEVEL),
     choice("log.format", &["auto", "human", "json"]),
     time_or_zero("stomp.heart_beat_send", 10, HOUR),

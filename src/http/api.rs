@@ -22,7 +22,7 @@ use crate::broker::auth::{Attempt, AuthError};
 use crate::feeds::events::{Events, Health, PageRequest, Rejected, Running};
 use crate::feeds::metrics::{moment, publish};
 use crate::message::Destination;
-use crate::net::http::{PeerAddress, RequestBodyError};
+use crate::net::http::{PeerAddress, PeerSubject, RequestBodyError};
 
 /// Why a request was not answered as it wished.
 #[derive(Debug)]
@@ -181,10 +181,11 @@ fn guard(broker: &Broker) -> BoxedFilter<()> {
     warp::header::headers_cloned()
         .and(query)
         .and(warp::ext::optional::<PeerAddress>())
-        .and_then(move |headers: HeaderMap, query: String, peer: Option<PeerAddress>| {
+        .and(warp::ext::optional::<PeerSubject>())
+        .and_then(move |headers: HeaderMap, query: String, peer: Option<PeerAddress>, subject: Option<PeerSubject>| {
             let broker = broker.clone();
-            let attempt =
-                Attempt { credentials: auth::credentials(&headers, &query), peer: peer.map(|peer| peer.0.ip()) };
+            let credentials = auth::credentials(&headers, &query, subject.map(|subject| subject.0));
+            let attempt = Attempt { credentials, peer: peer.map(|peer| peer.0.ip()) };
             async move {
                 let Err(error) = broker.authenticate(attempt).await else { return Ok(()) };
                 broker.stats().refused.add(1);

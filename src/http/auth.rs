@@ -1,5 +1,7 @@
 //! Credentials in HTTP requests: for the REST API, and for a connection that begins as one.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, header};
@@ -7,10 +9,11 @@ use http::{HeaderMap, header};
 use crate::message::Credentials;
 
 /// The credentials of a request: `Authorization: Bearer …` or `Basic …`, else `access_token` or
-/// `token` of its query, else of its cookies. Those of another scheme, or broken ones, are none.
-pub fn credentials(headers: &HeaderMap, query: &str) -> Option<Credentials> {
+/// `token` of its query, else of its cookies, else whom the client's certificate names. Those of another scheme, or broken ones, are none.
+pub fn credentials(headers: &HeaderMap, query: &str, subject: Option<Arc<str>>) -> Option<Credentials> {
     let of_header = headers.get(header::AUTHORIZATION).and_then(|value| of_authorization(value.to_str().ok()?));
-    of_header.or_else(|| of_query(query)).or_else(|| of_cookies(headers))
+    let said = of_header.or_else(|| of_query(query)).or_else(|| of_cookies(headers));
+    said.or_else(|| subject.map(|subject| Credentials::Certificate((*subject).to_owned())))
 }
 
 fn of_authorization(value: &str) -> Option<Credentials> {
@@ -65,13 +68,13 @@ mod tests {
     fn a_cookie_counts_where_nothing_else_is_said() {
         let mut headers = HeaderMap::new();
         headers.insert(header::COOKIE, HeaderValue::from_static("a=1; access_token=\"t\""));
-        assert_eq!(credentials(&headers, ""), Some(Credentials::Token("t".into())));
-        assert_eq!(credentials(&headers, "token=q"), Some(Credentials::Token("q".into())));
+        assert_eq!(credentials(&headers, "", None), Some(Credentials::Token("t".into())));
+        assert_eq!(credentials(&headers, "token=q", None), Some(Credentials::Token("q".into())));
     }
 
     fn of(authorization: &'static str, query: &str) -> Option<Credentials> {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, HeaderValue::from_static(authorization));
-        credentials(&headers, query)
+        credentials(&headers, query, None)
     }
 }

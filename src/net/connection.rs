@@ -33,7 +33,7 @@ use super::timer::Timer;
 use crate::broker::mailbox::{Mailbox, Pushed};
 use crate::broker::router::{ConnectionKey, Route};
 use crate::broker::{Broker, BrokerError};
-use crate::message::{Delivery, Destination, Image, Message, SubscriptionId};
+use crate::message::{Credentials, Delivery, Destination, Image, Message, SubscriptionId};
 use crate::session::{Action, Refusal, Reply, Session, Ticket, TransactionAction, Trouble};
 
 /// One client's connection, owned by its task and by its shard's table. The session is its last
@@ -364,7 +364,8 @@ impl Connection {
                 Action::Authenticate { ticket, credentials, host } => {
                     // STOMP 1.2 "CONNECT": host is required from 1.1 on; many clients omit it.
                     debug!(connection = self.id, host = host.as_deref(), "the host that the client named");
-                    self.authenticate(state, ticket, Purpose::Connect, credentials);
+                    let shown = || self.io.subject().map(|subject| Credentials::Certificate((*subject).to_owned()));
+                    self.authenticate(state, ticket, Purpose::Connect, credentials.or_else(shown));
                 }
                 Action::Publish { ticket, publication } => {
                     self.carry_out(state, now, ticket, Work::of_frame(TransactionAction::Publish(publication)));

@@ -14,6 +14,7 @@ use tracing::info;
 use super::clock;
 use super::connection::Connection;
 use super::io::MessageIo;
+use super::live::Live;
 use super::queueing;
 use crate::broker::Broker;
 use crate::broker::router::{ConnectionKey, Route, Router, Routes};
@@ -26,7 +27,7 @@ use crate::stomp;
 pub struct Fanout {
     shard: usize,
     broker: Broker,
-    settings: Arc<stomp::Settings>,
+    settings: Live<stomp::Settings>,
     router: RefCell<Router>,
     /// How many subscribers of a destination have a transport that carries text only.
     text_only: RefCell<HashMap<Destination, u32>>,
@@ -46,7 +47,7 @@ struct Place {
 
 impl Fanout {
     /// Makes an empty one for that shard of the broker's.
-    pub fn new(shard: usize, broker: Broker, settings: Arc<stomp::Settings>) -> Rc<Self> {
+    pub fn new(shard: usize, broker: Broker, settings: Live<stomp::Settings>) -> Rc<Self> {
         let router = RefCell::new(Router::new(broker.separators()));
         Rc::new(Self {
             shard,
@@ -77,7 +78,7 @@ impl Fanout {
         let id = number * crate::broker::interest::Shards::MAX as u64 + self.shard as u64;
         info!(connection = id, peer, transport = io.transport(), "accepted");
         let name = session_name();
-        let session = stomp::Session::new(Arc::clone(&self.settings), io.framing(), name, offered, clock::now());
+        let session = stomp::Session::new(self.settings.get(), io.framing(), name, offered, clock::now());
         let address = peer.parse().map(|peer: SocketAddr| peer.ip()).or_else(|_| peer.parse()).ok();
         self.drive(io, id, address, session);
     }
@@ -98,9 +99,9 @@ impl Fanout {
         self.tasks.spawn_local(connection.run());
     }
 
-    /// What sessions are told by the settings.
-    pub(super) fn settings(&self) -> &stomp::Settings {
-        &self.settings
+    /// What a session that begins now is told by the settings.
+    pub(super) fn settings(&self) -> Arc<stomp::Settings> {
+        self.settings.get()
     }
 
     /// The shard's number.

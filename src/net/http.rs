@@ -28,11 +28,18 @@ use self::body::ResponseBody;
 pub use self::body::{RequestBody, RequestBodyError};
 use self::io::{Activity, Busy, HttpIo};
 use super::accept::{self, Acceptor};
+use super::live::Live;
 use super::stream::Stream;
+use super::tls::Identity;
 
 /// The address that a request came from; an extension of every request.
 #[derive(Debug, Clone, Copy)]
 pub struct PeerAddress(pub SocketAddr);
+
+/// Whom the certificate names that the client showed in TLS; an extension of every request that
+/// came with one.
+#[derive(Debug, Clone)]
+pub struct PeerSubject(pub Arc<str>);
 
 /// What an HTTP listener needs to know from the settings.
 #[derive(Debug, Clone, Copy)]
@@ -50,9 +57,14 @@ pub struct Settings {
 /// Accepts connections and serves HTTP on each until `shutdown`; resolves when the requests
 /// that were under way then are answered. A request whose head is not complete is not.
 ///
-/// `handle` is called for each request, on the calling shard.
-pub async fn serve<H, F, B>(listener: TcpListener, settings: Settings, shutdown: CancellationToken, handle: H)
-where
+/// With an identity TLS is spoken, from the next connection on. `handle` is called for each request, on the calling shard.
+pub async fn serve<H, F, B>(
+    listener: TcpListener,
+    identity: Live<Option<Identity>>,
+    settings: Settings,
+    shutdown: CancellationToken,
+    handle: H,
+) where
     H: Fn(Request<RequestBody>) -> F + Clone + 'static,
     F: Future<Output = Result<Response<B>, Infallible>> + 'static,
     B: Body<Data: From<Bytes>> + Unpin + 'static,
@@ -61,10 +73,10 @@ where
     let tasks = TaskTracker::new();
     let acceptor = Acceptor::new(listener, settings.sockets);
     while let Some((socket, peer)) = acceptor.accept(&shutdown).await {
-        let handle = handle.clone();
+        let (handle, identity) = (handle.clone(), identity.get());
         let shutdown = shutdown.clone();
         tasks.spawn_local(async move {
-            let served = match Stream::new(socket, None) {
+            let served = match Stream::new(socket, identity.as_ref().as_ref()) {
                 Ok(stream) => serve_connection(stream, peer, settings, shutdown, handle).await,
                 Err(error) => return debug!(%peer, %error, "no TLS"),
             };
@@ -100,6 +112,9 @@ where
         } else {
             let mut request = request.map(|body| RequestBody::new(body, settings.body_timeout));
             request.extensions_mut().insert(PeerAddress(peer));
+            if let Some(subject) = noted.subject() {
+                request.extensions_mut().insert(PeerSubject(subject));
+            }
             Some(handle(request))
         };
         async move {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -19,6 +20,11 @@ pub trait MessageIo {
 
     /// The transport's name for logs and counters, as SockJS names it.
     fn transport(&self) -> &'static str;
+
+    /// Whom the certificate names that the client showed in TLS; `None` without one.
+    fn subject(&self) -> Option<Arc<str>> {
+        None
+    }
 
     /// Writes from the front of `queue` what the peer takes now, and removes that; never waits.
     ///

@@ -9,6 +9,7 @@ pub mod connection;
 pub mod fanout;
 pub mod http;
 pub mod io;
+pub mod live;
 mod queueing;
 pub mod shard;
 pub mod stream;

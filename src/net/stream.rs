@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Buf;
@@ -46,6 +47,14 @@ impl Stream {
     /// told so; nothing else may be done for it.
     pub(super) fn lacks_tls(&self) -> bool {
         matches!(&self.0, Kind::Tls(stream) if stream.is_plain())
+    }
+
+    /// Whom the certificate names that the peer has shown and TLS has verified.
+    pub(super) fn subject(&self) -> Option<Arc<str>> {
+        match &self.0 {
+            Kind::Plain(_) => None,
+            Kind::Tls(stream) => stream.subject(),
+        }
     }
 
     /// The socket itself, where no TLS is in between.

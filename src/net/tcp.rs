@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use tracing::warn;
 use super::accept::{self, Acceptor};
 use super::clock;
 use super::io::{Close, Ended, Incoming, MessageIo, Written};
+use super::live::Live;
 use super::stream::Stream;
 use super::tls::Identity;
 use crate::message::{Framing, Image, Plain};
@@ -25,14 +27,14 @@ use crate::message::{Framing, Image, Plain};
 pub async fn serve(
     listener: TcpListener,
     sockets: accept::Settings,
-    identity: Option<Identity>,
+    identity: Live<Option<Identity>>,
     shutdown: CancellationToken,
     connect: impl Fn(Box<dyn MessageIo>, SocketAddr),
 ) {
     let strangers = Rc::new(Strangers::default());
     let acceptor = Acceptor::new(listener, sockets);
     while let Some((stream, peer)) = acceptor.accept(&shutdown).await {
-        match Stream::new(stream, identity.as_ref()) {
+        match Stream::new(stream, identity.get().as_ref().as_ref()) {
             Ok(stream) => connect(Box::new(Tcp::new(stream, peer, Rc::clone(&strangers))), peer),
             Err(error) => warn!(%peer, %error, "no TLS"),
         }
@@ -105,6 +107,10 @@ impl MessageIo for Tcp {
 
     fn transport(&self) -> &'static str {
         if self.stream.is_tls() { "tls" } else { "tcp" }
+    }
+
+    fn subject(&self) -> Option<Arc<str>> {
+        self.stream.subject()
     }
 
     fn try_write(&self, queue: &mut VecDeque<Image>) -> io::Result<Written> {

@@ -3,6 +3,7 @@
 //! rustls does TLS and touches no socket; here its records meet one. The handshake happens on
 //! the way, within the first reads: who waits for it is whoever waits for the first octets.
 
+mod client;
 mod identity;
 
 use std::cell::{Cell, RefCell};
@@ -10,12 +11,14 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice, Read as _, Write};
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustls::ServerConnection;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+pub use self::client::Authority;
 pub use self::identity::{FileError, Identity, IdentityError};
 use super::io::Written;
 use super::stream;
@@ -64,6 +67,16 @@ impl TlsStream {
     /// Whether the peer's first octets were no TLS. What is read then is what it sent.
     pub(super) fn is_plain(&self) -> bool {
         self.phase.get() == Phase::Plain
+    }
+
+    /// Whom the certificate names that the peer has shown; `None` without one, or before the end
+    /// of the handshake.
+    pub(super) fn subject(&self) -> Option<Arc<str>> {
+        let tls = self.tls.borrow();
+        if tls.is_handshaking() {
+            return None;
+        }
+        client::subject(tls.peer_certificates()?.first()?)
     }
 
     /// As [`stream::poll_read`]. A violation of TLS is [`io::ErrorKind::InvalidData`], said once;

@@ -12,6 +12,7 @@ pub mod reader;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -112,6 +113,11 @@ impl WebSocket {
                 }
             }
         }
+    }
+
+    /// Whom the certificate names that the client showed in TLS.
+    pub fn subject(&self) -> Option<Arc<str>> {
+        self.stream.subject()
     }
 
     /// Octets written from the front of `queue`, all in one call where they fit.

@@ -86,7 +86,7 @@ use super::framing::ReceiverKind;
 use super::payload;
 use super::route::{ReceiveTransport, Route, SendTransport};
 use super::{Settings, Transport};
-use crate::net::http::RequestBodyError;
+use crate::net::http::{PeerSubject, RequestBodyError};
 use crate::net::io::MessageIo;
 use crate::net::websocket::{self, deflate, handshake};
 
@@ -112,6 +112,8 @@ pub struct Client {
     pub headers: HeaderMap,
     /// The query of that request; empty without one.
     pub query: String,
+    /// Whom the certificate names that the client showed in TLS.
+    pub subject: Option<Arc<str>>,
 }
 
 /// The application behind the service.
@@ -327,7 +329,8 @@ impl Service {
 }
 
 fn client(parts: &Parts, peer: String) -> Client {
-    Client { peer, headers: parts.headers.clone(), query: parts.uri.query().unwrap_or("").into() }
+    let subject = parts.extensions.get::<PeerSubject>().map(|subject| Arc::clone(&subject.0));
+    Client { peer, headers: parts.headers.clone(), query: parts.uri.query().unwrap_or("").into(), subject }
 }
 
 fn set(response: &mut Response<Body>, status: StatusCode, body: impl Into<Bytes>) {

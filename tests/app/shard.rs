@@ -19,6 +19,7 @@ use stompbox::config::Config;
 use stompbox::message::{Destination, Framing, Image, Plain, Principal, Publication};
 use stompbox::net::fanout::Fanout;
 use stompbox::net::io::{Close, Ended, Incoming, MessageIo, Written};
+use stompbox::net::live::Live;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
@@ -203,7 +204,7 @@ async fn in_shard(settings: &str, test: impl AsyncFnOnce(&Shard)) {
     let handlers: HashMap<&str, Arc<dyn AppHandler>> =
         HashMap::from([("/app/ask", Arc::new(Answers(Arc::clone(&asked))) as Arc<dyn AppHandler>)]);
     let broker = Broker::new(limits, Access::open(), handlers);
-    let fanout = Fanout::new(0, broker.clone(), Arc::new(config.stomp));
+    let fanout = Fanout::new(0, broker.clone(), Live::new(config.stomp));
     LocalSet::new()
         .run_until(async {
             tokio::task::spawn_local(Rc::clone(&fanout).run());

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use stompbox::message::{Destination, Framing, Image, Plain, Publication};
 use stompbox::net::clock;
 use stompbox::net::fanout::Fanout;
 use stompbox::net::io::{Close, Incoming, MessageIo, Written};
+use stompbox::net::live::Live;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
@@ -79,7 +79,7 @@ async fn check(messages: usize) {
         refuses_binary: true,
     };
     let broker = Broker::new(settings, Access::new(config.auth.clone()), HashMap::new());
-    let fanout = Fanout::new(0, broker.clone(), Arc::new(config.stomp.clone()));
+    let fanout = Fanout::new(0, broker.clone(), Live::new(config.stomp.clone()));
     let (writes, receipts) = <(Rc<Cell<u32>>, Rc<Cell<u32>>)>::default();
     for _ in 0..SUBSCRIBERS {
         let subscribe = "SUBSCRIBE\nid:0\ndestination:/topic/a\nreceipt:1\n\n\0";

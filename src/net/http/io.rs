@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
@@ -48,6 +49,7 @@ impl Read for HttpIo {
                 ahead.extend_from_slice(&octets[fits..]);
             }))?;
             activity.lacks_tls.store(stream.lacks_tls(), Ordering::Relaxed);
+            activity.subject.get_or_init(|| stream.subject());
             return Poll::Ready(Ok(()));
         }
         let fits = ahead.len().min(buffer.remaining());
@@ -98,6 +100,7 @@ pub(super) struct Activity {
     requests: AtomicUsize,
     is_blocked: AtomicBool,
     lacks_tls: AtomicBool,
+    subject: OnceLock<Option<Arc<str>>>,
 }
 
 impl Activity {
@@ -111,6 +114,11 @@ impl Activity {
     /// be there is the beginning of a head.
     pub(super) fn is_idle(&self) -> bool {
         self.requests.load(Ordering::Relaxed) == 0 && !self.is_blocked.load(Ordering::Relaxed)
+    }
+
+    /// Whom the certificate names that the client showed in TLS.
+    pub(super) fn subject(&self) -> Option<Arc<str>> {
+        self.subject.get().cloned().flatten()
     }
 
     /// Whether the peer speaks plain HTTP where TLS is spoken.

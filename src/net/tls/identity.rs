@@ -11,11 +11,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{Error, InconsistentKeys, ServerConfig};
 
+use super::client::{self, Authority};
+
 /// A certificate chain with its private key, ready to be shown. `Debug` shows nothing of them.
 #[derive(Clone)]
 pub struct Identity(Arc<ServerConfig>);
 
-/// Why an identity cannot be used, and which of its two files is at fault.
+/// Why an identity cannot be used, and which of its files is at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// That with the certificates.
@@ -24,6 +26,9 @@ pub enum IdentityError {
     /// That with the key.
     #[error("key: {0}")]
     Key(FileError),
+    /// That with the roots of clients' certificates.
+    #[error("client authority: {0}")]
+    Authority(FileError),
 }
 
 /// What is wrong with a file. No variant holds anything that stood in it.
@@ -47,6 +52,9 @@ pub enum FileError {
     /// The first certificate is no X.509 version 3.
     #[error("its first certificate is not a usable X.509 v3 certificate: {0}")]
     Certificate(Error),
+    /// The roots cannot be used.
+    #[error("its certificates cannot be used as roots: {0}")]
+    Roots(String),
     /// The key is of a kind that is not supported.
     #[error("its key is not a usable RSA, ECDSA (P-256, P-384) or Ed25519 key")]
     Key,
@@ -56,21 +64,33 @@ pub enum FileError {
 }
 
 impl Identity {
-    /// Reads a chain, the server's own certificate first, and its key; both files are PEM.
+    /// Reads a chain, the server's own certificate first, its key, and, with an authority, what
+    /// clients may show; all files are PEM. `protocol` is what ALPN agrees on with clients that
+    /// ask.
     ///
     /// # Errors
     /// A file that cannot be read or is not what it should be, or a key of another certificate.
-    pub fn read(certificate: &Path, key: &Path) -> Result<Self, IdentityError> {
+    pub fn read(
+        certificate: &Path,
+        key: &Path,
+        authority: Option<Authority<'_>>,
+        protocol: Option<&str>,
+    ) -> Result<Self, IdentityError> {
         let chain = read_chain(certificate).map_err(IdentityError::Certificate)?;
         let key = read_key(key).map_err(IdentityError::Key)?;
         let provider = Arc::new(ring::default_provider());
         let certified = certified(chain, key, &provider)?;
-        let settings = ServerConfig::builder_with_provider(provider)
+        let verifier = authority.map(|authority| client::verifier(authority, &provider)).transpose();
+        let builder = ServerConfig::builder_with_provider(provider)
             // TLS 1.2 and 1.3
             .with_safe_default_protocol_versions()
-            .map_err(|error| IdentityError::Certificate(FileError::Certificate(error)))?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+            .map_err(|error| IdentityError::Certificate(FileError::Certificate(error)))?;
+        let builder = match verifier.map_err(IdentityError::Authority)? {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        };
+        let mut settings = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        settings.alpn_protocols = protocol.into_iter().map(|name| name.as_bytes().to_vec()).collect();
         Ok(Self(Arc::new(settings)))
     }
 
@@ -85,7 +105,7 @@ impl fmt::Debug for Identity {
     }
 }
 
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
+pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let text = std::fs::read(path)?;
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().map_err(|_| FileError::Pem)?;
     if chain.is_empty() { Err(FileError::NoCertificate) } else { Ok(chain) }

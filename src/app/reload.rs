@@ -1,0 +1,69 @@
+//! What changes while the server runs: on SIGHUP the settings are read anew.
+
+use std::sync::{Mutex, PoisonError};
+
+use tracing::{info, warn};
+
+use crate::broker::Broker;
+use crate::broker::access::Access;
+use crate::config::Config;
+use crate::net::live::Live;
+use crate::net::tls::Identity;
+use crate::stomp;
+
+/// The settings in use that may be exchanged. Clones share them.
+#[derive(Clone)]
+pub(super) struct InUse {
+    pub(super) identity: Live<Option<Identity>>,
+    pub(super) tcp_identity: Live<Option<Identity>>,
+    pub(super) stomp: Live<stomp::Settings>,
+}
+
+impl InUse {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            identity: Live::new(config.server.identity.clone()),
+            tcp_identity: Live::new(config.tcp.identity.clone()),
+            stomp: Live::new(config.stomp.clone()),
+        }
+    }
+
+    fn set(&self, config: &Config) {
+        self.identity.set(config.server.identity.clone());
+        self.tcp_identity.set(config.tcp.identity.clone());
+        self.stomp.set(config.stomp.clone());
+    }
+}
+
+/// Gives a running server other settings.
+pub struct Reloader {
+    last: Mutex<Config>,
+    in_use: InUse,
+    broker: Broker,
+}
+
+impl Reloader {
+    pub(super) fn new(config: Config, in_use: InUse, broker: Broker) -> Self {
+        Self { last: Mutex::new(config), in_use, broker }
+    }
+
+    /// Takes of these settings what a running server can take; connections that are open keep
+    /// what they began with. Says in the log what changed and waits for a restart.
+    pub fn reload(&self, config: Config) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (now, later): (Vec<_>, Vec<_>) = config
+            .changes_from(&last)
+            .into_iter()
+            .partition(|key| RELOADED.iter().any(|prefix| key.starts_with(prefix)));
+        self.in_use.set(&config);
+        self.broker.reload(Access::new(config.auth.clone()));
+        info!(changed = now.join(", "), "the settings and the certificates were read anew");
+        if !later.is_empty() {
+            warn!(settings = later.join(", "), "these changed too, and take effect at the next start");
+        }
+        *last = config;
+    }
+}
+
+/// How the keys begin that a running server takes.
+const RELOADED: [&str; 4] = ["server.tls_", "tcp.tls_", "stomp.", "auth"];
