@@ -51,6 +51,10 @@ pub trait MessageIo {
     /// Adds the transport's own farewell to `queue`, or takes what is left of `queue` and says
     /// farewell itself; what the peer sends from now on counts only as far as it closes.
     fn farewell(&self, close: &Close, queue: &mut VecDeque<Image>);
+
+    /// Says that nothing more comes, after all that was written: the peer of a broken
+    /// conversation need not wait to be left.
+    fn close_our_side(&self) {}
 }
 
 /// What one [`MessageIo::try_write`] did.

@@ -149,6 +149,10 @@ impl MessageIo for Tcp {
         }
     }
 
+    fn close_our_side(&self) {
+        self.stream.close_our_side();
+    }
+
     // STOMP 1.2 "ERROR": the server must close the connection just after it.
     fn farewell(&self, _close: &Close, queue: &mut VecDeque<Image>) {
         self.is_closing.set(true);

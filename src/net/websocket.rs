@@ -125,6 +125,12 @@ impl WebSocket {
         self.stream.try_write(queue)
     }
 
+    /// Says that nothing more comes, after all that was written. RFC 6455 section 7.1.7: who broke
+    /// the rules is left at once; what it still sends is read and thrown away.
+    pub fn close_our_side(&self) {
+        self.stream.close_our_side();
+    }
+
     /// Ready when the socket takes octets again.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream.poll_write_ready(cx)
@@ -237,6 +243,10 @@ impl MessageIo for RawWebSocket {
 
     fn handle_timeout(&self, now: Instant) -> Option<Incoming> {
         self.0.handle_timeout(now)
+    }
+
+    fn close_our_side(&self) {
+        self.0.close_our_side();
     }
 
     fn farewell(&self, close: &Close, queue: &mut VecDeque<Image>) {

@@ -15,6 +15,8 @@ pub(super) struct Ending {
     pub(super) close: Close,
     pub(super) deadline: Instant,
     pub(super) farewell_queued: bool,
+    /// Whether the peer broke the transport's rules: it is left as soon as it is told.
+    is_violation: bool,
 }
 
 /// The end of a session whose peer sends no more.
@@ -34,7 +36,9 @@ impl Connection {
             Some(trouble) => info!(connection = self.id, error = trouble, "closing after an ERROR"),
             None => debug!(connection = self.id, reason = close.reason, "closing"),
         }
-        state.ending.get_or_insert_with(|| Box::new(Ending { close, deadline: now + LINGER, farewell_queued: false }));
+        state.ending.get_or_insert_with(|| {
+            Box::new(Ending { close, deadline: now + LINGER, farewell_queued: false, is_violation: false })
+        });
     }
 
     pub(super) fn on_violation(&self, state: &mut State, now: Instant, reason: String, farewell: Bytes) {
@@ -45,14 +49,24 @@ impl Connection {
         info!(connection = self.id, reason, "closed for a violation of the transport's rules");
         state.mailbox.push_octets(farewell.into());
         let close = Close { websocket_code: 1002, sockjs_code: 3000, reason };
-        state.ending = Some(Box::new(Ending { close, deadline: now + LINGER, farewell_queued: true }));
+        state.ending =
+            Some(Box::new(Ending { close, deadline: now + LINGER, farewell_queued: true, is_violation: true }));
+    }
+
+    /// Leaves a peer that broke the rules, once it has been told.
+    pub(super) fn leave_violator(&self, state: &mut State) {
+        let is_told = state.unwritten.is_empty() && state.mailbox.is_empty();
+        if is_told && state.ending.as_ref().is_some_and(|ending| ending.is_violation) {
+            self.io.close_our_side();
+        }
     }
 
     /// A peer that only stopped sending still takes what waits for it, for a while.
     pub(super) fn on_peer_closed(&self, state: &mut State, now: Instant) {
         if state.is_blocked && state.ending.is_none() {
             let close = Close { websocket_code: 1000, sockjs_code: 1000, reason: String::new() };
-            state.ending = Some(Box::new(Ending { close, deadline: now + LINGER, farewell_queued: true }));
+            state.ending =
+                Some(Box::new(Ending { close, deadline: now + LINGER, farewell_queued: true, is_violation: false }));
         } else {
             state.is_over = true;
         }

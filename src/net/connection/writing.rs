@@ -32,6 +32,7 @@ impl Connection {
             }
         }
         self.on_written(state, now, queue, bytes);
+        self.leave_violator(state);
         self.settle_written(state);
     }
 

@@ -145,6 +145,10 @@ impl<T: MessageIo> MessageIo for Counted<T> {
     fn farewell(&self, close: &Close, queue: &mut VecDeque<Image>) {
         self.io.farewell(close, queue);
     }
+
+    fn close_our_side(&self) {
+        self.io.close_our_side();
+    }
 }
 
 /// Each shard has counters of its own, so that no two threads contend for one.

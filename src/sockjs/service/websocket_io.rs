@@ -110,6 +110,10 @@ impl MessageIo for SockJsWebSocketIo {
         self.socket.handle_timeout(now)
     }
 
+    fn close_our_side(&self) {
+        self.socket.close_our_side();
+    }
+
     fn farewell(&self, reason: &Close, queue: &mut VecDeque<Image>) {
         queue.push_back(close(frame::Close::new(reason.sockjs_code, &reason.reason)).into());
     }
