@@ -19,6 +19,7 @@ use stompbox::message::Image;
 use stompbox::net::accept;
 use stompbox::net::http::{RequestBody, Settings as HttpSettings, serve, upgraded};
 use stompbox::net::io::Ended;
+use stompbox::net::live::Live;
 use stompbox::net::websocket::{Settings, SocketEvent, WebSocket, WebSocketFraming, deflate, handshake};
 use tokio::net::TcpListener;
 use tokio::task::LocalSet;
@@ -36,7 +37,7 @@ fn main() -> io::Result<()> {
             head_bytes: 64 * 1024,
             body_timeout: Duration::from_secs(30),
         };
-        serve(listener, http, CancellationToken::new(), answer).await;
+        serve(listener, Live::default(), http, CancellationToken::new(), answer).await;
         Ok(())
     })
 }
