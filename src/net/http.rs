@@ -2,6 +2,7 @@
 
 mod body;
 mod io;
+mod lane;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -13,7 +14,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -27,6 +28,7 @@ use tracing::debug;
 use self::body::ResponseBody;
 pub use self::body::{RequestBody, RequestBodyError};
 use self::io::{Activity, Busy, HttpIo};
+pub use self::lane::Shortcut;
 use super::accept::{self, Acceptor};
 use super::live::Live;
 use super::stream::Stream;
@@ -105,6 +107,8 @@ where
 {
     let activity = Arc::new(Activity::default());
     let noted = Arc::clone(&activity);
+    let io = HttpIo::new(stream, Arc::clone(&activity));
+    let shortcut = io.shortcut();
     let service = service_fn(move |request: Request<Incoming>| {
         let busy = noted.begin();
         let answer = if noted.lacks_tls() {
@@ -114,6 +118,10 @@ where
             request.extensions_mut().insert(PeerAddress(peer));
             if let Some(subject) = noted.subject() {
                 request.extensions_mut().insert(PeerSubject(subject));
+            }
+            // To an older client hyper does not write in chunks.
+            if let Some(shortcut) = shortcut.as_ref().filter(|_| request.version() == Version::HTTP_11) {
+                request.extensions_mut().insert(shortcut.clone());
             }
             Some(handle(request))
         };
@@ -128,7 +136,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(settings.header_timeout)
         .max_buf_size(settings.head_bytes.max(LEAST_HEAD_BYTES))
-        .serve_connection(HttpIo::new(stream, Arc::clone(&activity)), service)
+        .serve_connection(io, service)
         .with_upgrades();
     let mut connection = pin!(connection);
     tokio::select! {
@@ -158,7 +166,7 @@ fn tls_required<B>(busy: Busy) -> Response<ResponseBody<B>> {
 pub async fn upgraded(on_upgrade: OnUpgrade) -> std::io::Result<(Stream, Bytes)> {
     let upgraded = on_upgrade.await.map_err(std::io::Error::other)?;
     let parts = upgraded.downcast::<HttpIo>().map_err(|_| std::io::Error::other("another server's connection"))?;
-    let (stream, ahead) = parts.io.into_parts();
+    let (stream, ahead) = parts.io.into_parts().ok_or_else(|| std::io::Error::other("still in use"))?;
     // A copy: the buffer itself has 8 KB and would live as long as the connection.
     let mut read_ahead = BytesMut::with_capacity(parts.read_buf.len() + ahead.len());
     read_ahead.extend_from_slice(&parts.read_buf);

@@ -57,11 +57,16 @@ impl Stream {
         }
     }
 
+    /// A socket that speaks no TLS.
+    pub(super) fn plain(socket: TcpStream) -> Self {
+        Self(Kind::Plain(socket))
+    }
+
     /// The socket itself, where no TLS is in between.
-    pub(super) fn plain_socket(&mut self) -> Option<&mut TcpStream> {
-        match &mut self.0 {
-            Kind::Plain(socket) => Some(socket),
-            Kind::Tls(_) => None,
+    pub(super) fn into_plain(self) -> Result<TcpStream, Self> {
+        match self.0 {
+            Kind::Plain(socket) => Ok(socket),
+            tls @ Kind::Tls(_) => Err(Self(tls)),
         }
     }
 
@@ -107,10 +112,7 @@ impl Stream {
     /// Says that nothing more comes, behind all that was taken already.
     pub(super) fn close_our_side(&self) {
         match &self.0 {
-            Kind::Plain(socket) => {
-                // Nothing is left to be done if the peer is gone, too.
-                let _ = SockRef::from(socket).shutdown(Shutdown::Write);
-            }
+            Kind::Plain(socket) => close_our_side(socket),
             Kind::Tls(stream) => stream.close_our_side(),
         }
     }
@@ -122,8 +124,19 @@ pub(super) fn poll_read<T>(
     cx: &mut Context<'_>,
     take: impl FnOnce(&mut [u8]) -> T,
 ) -> Poll<io::Result<T>> {
+    poll_read_most(stream, cx, READ_BUFFER_BYTES, take)
+}
+
+/// As [`poll_read`], but at most `max` octets.
+pub(super) fn poll_read_most<T>(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    max: usize,
+    take: impl FnOnce(&mut [u8]) -> T,
+) -> Poll<io::Result<T>> {
     READ_BUFFER.with_borrow_mut(|buffer| {
         buffer.resize(READ_BUFFER_BYTES, 0);
+        let buffer = &mut buffer[..max.min(READ_BUFFER_BYTES)];
         loop {
             ready!(stream.poll_read_ready(cx))?;
             match stream.try_read(buffer) {
@@ -133,6 +146,12 @@ pub(super) fn poll_read<T>(
             }
         }
     })
+}
+
+/// Says that nothing more comes.
+pub(super) fn close_our_side(socket: &TcpStream) {
+    // Nothing is left to be done if the peer is gone, too.
+    let _ = SockRef::from(socket).shutdown(Shutdown::Write);
 }
 
 /// Writes of `slices` what the socket takes now.

@@ -11,7 +11,7 @@
 //! | a lone surrogate comes in as U+FFFD | Rust's strings have none | `each_lone_surrogate_becomes_one_replacement_character` |
 //! | an aborted session answers `c[1002,…]` for a while | the client learns why | `a_session_whose_poll_aborts_is_interrupted` |
 //! | an ended response that lost its last octets interrupts | STOMP bears no gap | `a_response_that_was_ended_but_lost_its_last_octets_interrupts` |
-//! | a receiver that takes nothing for two heartbeats is given up | bounded memory | `a_receiver_that_takes_nothing_for_two_heartbeats_is_given_up` |
+//! | a receiver that takes nothing for a heartbeat's time is given up | bounded memory | `a_receiver_that_takes_nothing_for_a_heartbeat_is_given_up` |
 //! | `xhr_send` takes a single JSON string too | as a websocket does | `a_single_string_is_one_message` |
 //! | `<` leaves escaped in `htmlfile` | a message could end the script | `a_message_cannot_end_the_script_of_htmlfile` |
 //! | a session answers only the origin, `Authorization` and kind of transport that opened it | a learnt name is no key | `a_session_belongs_to_the_origin_authorization_and_transport_that_opened_it` |

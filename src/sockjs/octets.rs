@@ -23,6 +23,19 @@ impl Octets {
         }
     }
 
+    /// The same as one chunk of HTTP's chunked coding; of nothing: nothing.
+    // RFC 9112 section 7.1: a chunk of no octets would end the body.
+    pub fn into_chunk(mut self) -> Self {
+        if self.is_empty() {
+            return self;
+        }
+        let head = format!("{:x}\r\n", self.len);
+        self.len += head.len();
+        self.pieces.push_front(head.into());
+        self.push(Bytes::from_static(b"\r\n"));
+        self
+    }
+
     /// How many octets are left.
     pub fn len(&self) -> usize {
         self.len
@@ -99,6 +112,17 @@ mod tests {
         assert_eq!(octets.chunks_vectored(&mut slices), 2);
         assert_eq!(octets.copy_to_bytes(3), "def");
         assert!(octets.is_empty() && octets.chunk().is_empty());
+    }
+
+    #[test]
+    fn a_chunk_says_its_length_and_nothing_makes_no_chunk() {
+        let chunk = |text: String| {
+            let mut octets = Octets::from(Bytes::from(text)).into_chunk();
+            octets.copy_to_bytes(octets.len())
+        };
+        assert_eq!(chunk("abc".into()), "3\r\nabc\r\n");
+        assert_eq!(chunk("x".repeat(255)), format!("ff\r\n{}\r\n", "x".repeat(255)));
+        assert_eq!(chunk(String::new()), "");
     }
 
     #[test]

@@ -86,7 +86,7 @@ use super::framing::ReceiverKind;
 use super::payload;
 use super::route::{ReceiveTransport, Route, SendTransport};
 use super::{Settings, Transport};
-use crate::net::http::{PeerSubject, RequestBodyError};
+use crate::net::http::{PeerSubject, RequestBodyError, Shortcut};
 use crate::net::io::MessageIo;
 use crate::net::websocket::{self, deflate, handshake};
 
@@ -248,7 +248,7 @@ impl Service {
             Ok(kind) => kind,
             Err(error) => return set_error(response, StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         };
-        let (writer, reader) = body::pipe();
+        let (writer, reader) = body::pipe(parts.extensions.get::<Shortcut>().cloned());
         let (reply, admission) = oneshot::channel();
         let errand = Errand::Receive(Box::new(Receive {
             session: session.into(),

@@ -103,10 +103,8 @@ struct Receiver {
 enum Flow {
     /// The response took all messages it was given.
     Ready,
-    /// It holds messages that were not taken yet.
+    /// It holds octets that were not taken yet.
     Busy,
-    /// It holds them since before the last heartbeat.
-    Stalled,
 }
 
 struct Limits {
@@ -185,6 +183,9 @@ impl Session {
             self.deadline = self.after(self.limits.disconnect_delay);
         } else if is_ending {
             self.ending = None;
+            if self.receiver.is_none() && !matches!(self.state, State::Closed) {
+                self.deadline = self.after(self.limits.disconnect_delay);
+            }
         }
         // sockjs-protocol test_abort_xhr_streaming, test_abort_xhr_polling
         if aborted && (is_attached || is_ending) {
@@ -203,6 +204,14 @@ impl Session {
     /// How messages for [`Session::send`] are to be quoted; from the first receiver on it stays.
     pub fn quoting(&self) -> Quoting {
         self.quoting
+    }
+
+    /// The response has taken some of what it was given: its client is there, though slow.
+    pub fn handle_receiver_progress(&mut self, now: Instant, receiver: ReceiverId) {
+        self.now = now;
+        if self.receiver.as_ref().is_some_and(|current| current.id == receiver) {
+            self.deadline = self.after(self.limits.heartbeat);
+        }
     }
 
     /// Takes a message for the client, an image of [`Session::quoting`]'s framing. It waits
@@ -307,15 +316,16 @@ impl Session {
 
 impl Session {
     fn on_silence(&mut self) {
-        let Some(receiver) = &mut self.receiver else { return };
+        let Some(receiver) = &self.receiver else { return };
         match receiver.flow {
-            Flow::Ready => self.transmit(Frame::Heartbeat),
+            Flow::Ready => {
+                self.transmit(Frame::Heartbeat);
+                if let Some(receiver) = &mut self.receiver {
+                    receiver.flow = Flow::Busy;
+                }
+            }
             // A heartbeat behind octets that nobody takes proves nothing.
             Flow::Busy => {
-                receiver.flow = Flow::Stalled;
-                self.deadline = self.after(self.limits.heartbeat);
-            }
-            Flow::Stalled => {
                 self.end_receiver();
                 self.on_interrupted();
             }
@@ -384,7 +394,10 @@ impl Session {
         let Some(receiver) = self.receiver.take() else { return };
         self.ending = Some(receiver.id);
         self.actions.push_back(Action::EndReceiver { receiver: receiver.id });
-        self.deadline = self.after(self.limits.disconnect_delay);
+        let Limits { disconnect_delay, heartbeat, .. } = self.limits;
+        // A slow client may still be taking the end of it.
+        let is_open = matches!(self.state, State::Open);
+        self.deadline = self.after(if is_open { disconnect_delay.max(heartbeat) } else { disconnect_delay });
     }
 
     fn clear_outbox(&mut self) {

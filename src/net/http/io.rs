@@ -9,26 +9,45 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
 
-use crate::net::stream::Stream;
+use super::lane::{Lane, Shortcut};
+use crate::net::stream::{self, Stream};
 
 /// A stream as hyper reads and writes it.
 pub(super) struct HttpIo {
-    stream: Stream,
+    kind: Kind,
     /// What was decrypted and did not fit into hyper's buffer.
     ahead: BytesMut,
     activity: Arc<Activity>,
 }
 
+enum Kind {
+    Plain(Arc<Lane>),
+    Tls(Stream),
+}
+
 impl HttpIo {
     pub(super) fn new(stream: Stream, activity: Arc<Activity>) -> Self {
-        Self { stream, ahead: BytesMut::new(), activity }
+        let kind = stream.into_plain().map_or_else(Kind::Tls, |socket| Kind::Plain(Lane::new(socket)));
+        Self { kind, ahead: BytesMut::new(), activity }
     }
 
-    /// The stream, and what was read beyond what hyper had of it.
-    pub(super) fn into_parts(self) -> (Stream, Bytes) {
-        (self.stream, self.ahead.freeze())
+    /// The way past hyper, where no TLS is in between.
+    pub(super) fn shortcut(&self) -> Option<Shortcut> {
+        match &self.kind {
+            Kind::Plain(lane) => Some(Shortcut::new(lane)),
+            Kind::Tls(_) => None,
+        }
+    }
+
+    /// The stream, and what was read beyond what hyper had of it; none while a response is still
+    /// being written past hyper, which the end of the response rules out.
+    pub(super) fn into_parts(self) -> Option<(Stream, Bytes)> {
+        let stream = match self.kind {
+            Kind::Plain(lane) => Stream::plain(lane.into_socket()?),
+            Kind::Tls(stream) => stream,
+        };
+        Some((stream, self.ahead.freeze()))
     }
 }
 
@@ -38,10 +57,13 @@ impl Read for HttpIo {
         cx: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { stream, ahead, activity } = &mut *self;
-        if let Some(socket) = stream.plain_socket() {
-            return Pin::new(&mut TokioIo::new(socket)).poll_read(cx, buffer);
-        }
+        let Self { kind, ahead, activity } = &mut *self;
+        let stream = match kind {
+            Kind::Plain(lane) => {
+                return stream::poll_read_most(&lane.socket, cx, buffer.remaining(), |octets| buffer.put_slice(octets));
+            }
+            Kind::Tls(stream) => stream,
+        };
         if ahead.is_empty() {
             ready!(stream.poll_read(cx, |octets| {
                 let fits = octets.len().min(buffer.remaining());
@@ -72,7 +94,10 @@ impl Write for HttpIo {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = self.stream.poll_write_slices(cx, slices);
+        let written = match &self.kind {
+            Kind::Plain(lane) => stream::poll_write_slices(&lane.socket, cx, slices),
+            Kind::Tls(stream) => stream.poll_write_slices(cx, slices),
+        };
         self.activity.is_blocked.store(written.is_pending(), Ordering::Relaxed);
         written
     }
@@ -82,14 +107,25 @@ impl Write for HttpIo {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = self.stream.poll_flush(cx);
+        let flushed = match &self.kind {
+            Kind::Plain(lane) => {
+                lane.on_flushed();
+                Poll::Ready(Ok(()))
+            }
+            Kind::Tls(stream) => stream.poll_flush(cx),
+        };
         self.activity.is_blocked.store(flushed.is_pending(), Ordering::Relaxed);
         flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.stream.poll_flush(cx))?;
-        self.stream.close_our_side();
+        match &self.kind {
+            Kind::Plain(lane) => stream::close_our_side(&lane.socket),
+            Kind::Tls(stream) => {
+                ready!(stream.poll_flush(cx))?;
+                stream.close_our_side();
+            }
+        }
         Poll::Ready(Ok(()))
     }
 }

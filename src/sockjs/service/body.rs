@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+use crate::net::http::Shortcut;
 use crate::sockjs::octets::Octets;
 
 /// The body of a response.
@@ -45,15 +46,21 @@ impl http_body::Body for Body {
     }
 }
 
-/// Makes the two ends.
-pub(super) fn pipe() -> (Writer, Reader) {
-    let pipe = Arc::new(Mutex::new(Pipe::default()));
+/// Makes the two ends; with a shortcut, what the socket takes at once does not go through the
+/// other end.
+pub(super) fn pipe(shortcut: Option<Shortcut>) -> (Writer, Reader) {
+    let pipe = Arc::new(Mutex::new(Pipe { shortcut, ..Pipe::default() }));
     (Writer(Arc::clone(&pipe)), Reader(pipe))
 }
 
 #[derive(Default)]
 struct Pipe {
+    shortcut: Option<Shortcut>,
+    /// What the socket did not take of a chunk that was written past hyper; goes before `pieces`.
+    rest: Octets,
     pieces: VecDeque<Octets>,
+    /// Whether octets were taken since the writer last looked.
+    has_progress: bool,
     has_ended: bool,
     reader_is_gone: bool,
     reader: Option<Waker>,
@@ -67,7 +74,10 @@ pub(super) struct Writer(Arc<Mutex<Pipe>>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
     /// Some of it waits.
-    Waiting,
+    Waiting {
+        /// Whether octets were taken since the last look.
+        has_progress: bool,
+    },
     /// The connection has taken all of it.
     Taken,
     /// The response is over: after its end, or before it.
@@ -78,12 +88,25 @@ pub(super) enum Flow {
 }
 
 impl Writer {
-    /// Adds octets. What bounds them is the session, which gives more only after
-    /// [`Flow::Taken`].
-    pub(super) fn write(&self, octets: Octets) {
+    /// Adds octets, and answers whether the connection has taken them already. What bounds them
+    /// is the session, which gives more only after that, or after [`Flow::Taken`].
+    pub(super) fn write(&self, octets: Octets) -> bool {
         let mut pipe = lock(&self.0);
-        pipe.pieces.push_back(octets);
+        let is_empty = pipe.rest.is_empty() && pipe.pieces.is_empty();
+        match pipe.shortcut.as_ref().filter(|shortcut| is_empty && shortcut.is_open()) {
+            Some(shortcut) => {
+                let mut chunk = octets.into_chunk();
+                // That the connection broke is what its own task finds out.
+                let _ = shortcut.try_write(&mut chunk);
+                if chunk.is_empty() {
+                    return true;
+                }
+                pipe.rest = chunk;
+            }
+            None => pipe.pieces.push_back(octets),
+        }
         wake(pipe.reader.take(), pipe);
+        false
     }
 
     /// Ends the response after what was written.
@@ -96,17 +119,27 @@ impl Writer {
     /// How far the connection got; the task is woken when that changes.
     pub(super) fn poll_flow(&self, cx: &Context<'_>) -> Flow {
         let mut pipe = lock(&self.0);
+        let is_empty = pipe.rest.is_empty() && pipe.pieces.is_empty();
         if pipe.reader_is_gone {
-            return Flow::Over { aborted: !pipe.has_ended || !pipe.pieces.is_empty() };
+            return Flow::Over { aborted: !pipe.has_ended || !is_empty };
         }
         pipe.writer = Some(cx.waker().clone());
-        if pipe.pieces.is_empty() { Flow::Taken } else { Flow::Waiting }
+        let has_progress = std::mem::take(&mut pipe.has_progress);
+        if is_empty { Flow::Taken } else { Flow::Waiting { has_progress } }
     }
 }
 
 /// The connection's end.
 #[derive(Debug)]
 pub struct Reader(Arc<Mutex<Pipe>>);
+
+impl Pipe {
+    fn hold_shortcut(&self) {
+        if let Some(shortcut) = &self.shortcut {
+            shortcut.hold();
+        }
+    }
+}
 
 impl std::fmt::Debug for Pipe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -117,17 +150,43 @@ impl std::fmt::Debug for Pipe {
 impl Reader {
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Octets>> {
         let mut pipe = lock(&self.0);
-        let Some(piece) = pipe.pieces.pop_front() else {
-            if pipe.has_ended {
+        let Pipe { shortcut, rest, has_progress, .. } = &mut *pipe;
+        let mut is_blocked = false;
+        if let Some(shortcut) = shortcut
+            && !rest.is_empty()
+        {
+            let before = rest.len();
+            match shortcut.poll_write(cx, rest) {
+                Poll::Ready(Ok(())) => *rest = Octets::default(),
+                // hyper notices, too: the writer sees a response that ended with a rest.
+                Poll::Ready(Err(_)) => return Poll::Ready(None),
+                Poll::Pending => is_blocked = true,
+            }
+            if rest.len() < before {
+                *has_progress = true;
+                if let Some(writer) = pipe.writer.take() {
+                    writer.wake();
+                }
+            }
+        }
+        let piece = if is_blocked { None } else { pipe.pieces.pop_front() };
+        let Some(piece) = piece else {
+            if pipe.has_ended && !is_blocked {
+                pipe.hold_shortcut();
                 return Poll::Ready(None);
+            }
+            if let (Some(shortcut), false) = (&pipe.shortcut, is_blocked) {
+                shortcut.settle();
             }
             pipe.reader = Some(cx.waker().clone());
             return Poll::Pending;
         };
+        pipe.hold_shortcut();
+        pipe.has_progress = true;
         if pipe.pieces.is_empty() {
             pipe.pieces = VecDeque::new();
-            wake(pipe.writer.take(), pipe);
         }
+        wake(pipe.writer.take(), pipe);
         Poll::Ready(Some(piece))
     }
 }

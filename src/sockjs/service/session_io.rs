@@ -133,7 +133,12 @@ impl HttpSession {
         responses.retain(|(id, body)| {
             let mut session = self.session.borrow_mut();
             match body.poll_flow(cx) {
-                Flow::Waiting => true,
+                Flow::Waiting { has_progress } => {
+                    if has_progress {
+                        session.handle_receiver_progress(now, *id);
+                    }
+                    true
+                }
                 Flow::Taken => {
                     session.handle_receiver_ready(now, *id);
                     true
@@ -166,8 +171,15 @@ impl HttpSession {
         loop {
             let action = self.session.borrow_mut().poll_action();
             match action {
-                Some(Action::Send { receiver, octets }) => self.with_response(receiver, |body| body.write(octets)),
-                Some(Action::EndReceiver { receiver }) => self.with_response(receiver, Writer::end),
+                Some(Action::Send { receiver, octets }) => {
+                    let is_taken = self.with_response(receiver, |body| body.write(octets));
+                    if is_taken == Some(true) {
+                        self.session.borrow_mut().handle_receiver_ready(clock::now(), receiver);
+                    }
+                }
+                Some(Action::EndReceiver { receiver }) => {
+                    self.with_response(receiver, Writer::end);
+                }
                 // Its opener hands it to the application.
                 Some(Action::Opened) => {}
                 Some(Action::Interrupted) => {
@@ -183,10 +195,9 @@ impl HttpSession {
         }
     }
 
-    fn with_response(&self, receiver: ReceiverId, act: impl FnOnce(&Writer)) {
-        if let Some((_, body)) = self.responses.borrow().iter().find(|(id, _)| *id == receiver) {
-            act(body);
-        }
+    fn with_response<T>(&self, receiver: ReceiverId, act: impl FnOnce(&Writer) -> T) -> Option<T> {
+        let responses = self.responses.borrow();
+        responses.iter().find(|(id, _)| *id == receiver).map(|(_, body)| act(body))
     }
 
     fn take_waiting(&self) {
@@ -225,14 +236,20 @@ impl MessageIo for SessionIo {
     fn try_write(&self, queue: &mut VecDeque<Image>) -> io::Result<Written> {
         let now = clock::now();
         let mut bytes = 0;
-        let mut session = self.0.session.borrow_mut();
-        while session.wants_messages() {
-            let Some(image) = queue.pop_front() else { break };
-            bytes += image.len();
-            session.send(now, image).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        loop {
+            let mut session = self.0.session.borrow_mut();
+            while session.wants_messages() {
+                let Some(image) = queue.pop_front() else { break };
+                bytes += image.len();
+                session.send(now, image).map_err(|_| io::ErrorKind::BrokenPipe)?;
+            }
+            drop(session);
+            self.0.perform();
+            // The socket may have taken it all at once.
+            if queue.is_empty() || !self.0.session.borrow().wants_messages() {
+                break;
+            }
         }
-        drop(session);
-        self.0.perform();
         self.0.rearm();
         Ok(Written { bytes, is_blocked: !queue.is_empty() })
     }

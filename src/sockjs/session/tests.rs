@@ -237,6 +237,7 @@ fn a_silent_receiver_gets_a_heartbeat_each_25_seconds() {
         script.expect(&[]);
         script.advance(1);
         script.expect(&["1: h\\n"]);
+        script.session.handle_receiver_ready(script.now, A);
     }
 }
 
@@ -262,15 +263,39 @@ fn a_heartbeat_ends_a_poll() {
 }
 
 #[test]
-fn a_receiver_that_takes_nothing_for_two_heartbeats_is_given_up() {
+fn a_receiver_that_takes_nothing_for_a_heartbeat_is_given_up() {
     let mut script = Script::streaming();
     script.send("m1");
     script.expect(&["1: a[\"m1\"]\\n"]);
-    script.advance(25_000);
-    script.expect(&[]);
     script.advance(24_999);
     script.expect(&[]);
     script.advance(1);
+    script.expect(&["1 ends", "interrupted"]);
+}
+
+#[test]
+fn a_receiver_that_does_not_take_the_heartbeat_is_given_up_at_the_next() {
+    let mut script = Script::streaming();
+    script.advance(25_000);
+    script.expect(&["1: h\\n"]);
+    script.send("m1");
+    script.expect(&[]);
+    script.advance(25_000);
+    script.expect(&["1 ends", "interrupted"]);
+}
+
+#[test]
+fn a_slow_receiver_that_takes_some_is_not_given_up() {
+    let mut script = Script::streaming();
+    script.send("m1");
+    script.expect(&["1: a[\"m1\"]\\n"]);
+    for _ in 0..3 {
+        script.advance(24_999);
+        script.session.handle_receiver_progress(script.now, A);
+        script.session.handle_receiver_progress(script.now, B);
+        script.expect(&[]);
+    }
+    script.advance(25_000);
     script.expect(&["1 ends", "interrupted"]);
 }
 
@@ -279,10 +304,24 @@ fn a_receiver_that_took_its_messages_late_is_not_given_up() {
     let mut script = Script::streaming();
     script.send("m1");
     script.expect(&["1: a[\"m1\"]\\n"]);
-    script.advance(25_000);
+    script.advance(24_999);
     script.session.handle_receiver_ready(script.now, A);
-    script.advance(25_000);
+    script.advance(1);
     script.expect(&["1: h\\n"]);
+}
+
+#[test]
+fn a_slow_client_may_take_the_end_of_a_response_for_longer_than_the_disconnect_delay() {
+    let mut script = Script::streaming();
+    script.send(&"x".repeat(5000));
+    let _ = script.actions();
+    script.advance(6000);
+    script.expect(&[]);
+    script.session.handle_detach(script.now, A, false);
+    script.advance(4999);
+    script.expect(&[]);
+    script.advance(1);
+    script.expect(&["interrupted", "ended"]);
 }
 
 #[test]
