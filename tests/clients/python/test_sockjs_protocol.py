@@ -504,6 +504,21 @@ class WebSockets(Rules):
         ws.send('["a')
         self.assertEqual((ws.recv(), ws.recv()), ('c[3000,"Broken framing."]', ""))
 
+    def test_the_farewell_arrives_though_more_was_sent(self):
+        for path in (session() + "/websocket", "/echo/websocket"):
+            ws = self.websocket(path)
+            if path != "/echo/websocket":
+                self.assertEqual(ws.recv(), "o")
+            # A broken SockJS frame and a reserved opcode: each is the end of one of them.
+            ws.sock.sendall(b"\x81\x83\0\0\0\0[\"a" + b"\x83\x80\0\0\0\0" + b"\x81\xfd\0\0\0\0" + b"x" * 125 + b"y" * 9000)
+            time.sleep(0.2)
+            frames = []
+            while not frames or frames[-1].opcode != 8:
+                frames.append(ws.recv_frame())
+            ws.send_close(1000)
+            ws.sock.settimeout(3)
+            self.assertEqual(ws.sock.recv(1), b"")
+
     def test_raw(self):
         for path in ("/echo/websocket", "/echo"):
             ws = self.websocket(path)
