@@ -3,7 +3,8 @@
 //! Nothing is remembered from one message to the next, so that none of them is anybody's own:
 //! a compressor holds some 300 KB and a decompressor 40 KB, which no connection could keep.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
@@ -19,25 +20,32 @@ pub(super) enum InflateError {
 
 /// Compresses a message as RFC 7692 section 7.2.1 says; `None` where that makes it no shorter.
 pub(super) fn deflate(message: &[u8], level: u8, window_bits: u8) -> Option<Bytes> {
-    COMPRESSORS.with_borrow_mut(|compressors| {
-        let key = (level, window_bits);
-        let at = compressors.iter().position(|(of, _)| *of == key).unwrap_or_else(|| {
-            let compress = Compress::new_with_window_bits(Compression::new(level.into()), false, window_bits);
-            compressors.push((key, compress));
-            compressors.len() - 1
-        });
-        let compressor = &mut compressors[at].1;
-        compressor.reset();
-        let mut out = Vec::with_capacity(message.len());
-        let done = compressor.compress_vec(message, &mut out, FlushCompress::Sync);
-        let is_whole = done.is_ok() && compressor.total_in() == message.len() as u64 && out.len() < message.len();
-        if !is_whole || !out.ends_with(&FLUSHED) {
-            return None;
-        }
-        out.truncate(out.len() - FLUSHED.len());
-        out.shrink_to_fit();
-        Some(out.into())
-    })
+    let key = (level, window_bits);
+    let known = COMPRESSORS.with_borrow_mut(|compressors| {
+        let at = compressors.iter().position(|(of, _)| *of == key)?;
+        Some(compressors.swap_remove(at).1)
+    });
+    let mut compressor =
+        known.unwrap_or_else(|| Compress::new_with_window_bits(Compression::new(level.into()), false, window_bits));
+    // A broken compressor costs what it would have saved, and not the connections.
+    let compressed = catch_unwind(AssertUnwindSafe(|| compress(&mut compressor, message))).ok()??;
+    // Reset with output that had no room yet, zlib-rs would put it before the next message's: only
+    // one that has given all is used again.
+    COMPRESSORS.with_borrow_mut(|compressors| compressors.push((key, compressor)));
+    (compressed.len() < message.len()).then(|| compressed.into())
+}
+
+fn compress(compressor: &mut Compress, message: &[u8]) -> Option<Vec<u8>> {
+    compressor.reset();
+    let mut out = Vec::with_capacity(message.len() + message.len() / 4 + FIRST_BYTES);
+    compressor.compress_vec(message, &mut out, FlushCompress::Sync).ok()?;
+    let is_whole = compressor.total_in() == message.len() as u64 && out.len() < out.capacity();
+    if !is_whole || !out.ends_with(&FLUSHED) {
+        return None;
+    }
+    out.truncate(out.len() - FLUSHED.len());
+    out.shrink_to_fit();
+    Some(out)
 }
 
 /// Decompresses a message as RFC 7692 section 7.2.2 says, to at most `max` octets: of what
@@ -46,23 +54,25 @@ pub(super) fn deflate(message: &[u8], level: u8, window_bits: u8) -> Option<Byte
 /// # Errors
 /// It is broken, or too long.
 pub(super) fn inflate(message: &[u8], max: usize) -> Result<Bytes, InflateError> {
-    DECOMPRESSOR.with_borrow_mut(|decompressor| {
-        let decompressor = decompressor.get_or_insert_with(|| Decompress::new(false));
-        decompressor.reset(false);
-        let first = message.len().saturating_mul(USUAL_RATIO).max(FIRST_BYTES);
-        let mut out = Vec::with_capacity(first.min(max.saturating_add(1)));
-        let inputs: &[&[u8]] = if message.is_empty() { &[] } else { &[message, &FLUSHED, &FINAL] };
-        let mut has_ended = message.is_empty();
-        for &input in inputs {
-            has_ended = take(decompressor, input, &mut out, max)?;
-        }
-        // Anything else was cut off in the middle of a block.
-        if !has_ended {
-            return Err(InflateError::Invalid);
-        }
-        out.shrink_to_fit();
-        Ok(out.into())
-    })
+    if message.is_empty() {
+        return Ok(Bytes::new());
+    }
+    let known = DECOMPRESSOR.take();
+    let mut decompressor = known.unwrap_or_else(|| Decompress::new(false));
+    decompressor.reset(false);
+    let first = message.len().saturating_mul(USUAL_RATIO).max(FIRST_BYTES);
+    let mut out = Vec::with_capacity(first.min(max.saturating_add(1)));
+    let mut has_ended = false;
+    for input in [message, &FLUSHED, &FINAL] {
+        has_ended = take(&mut decompressor, input, &mut out, max)?;
+    }
+    // Anything else was cut off in the middle of a block.
+    if !has_ended {
+        return Err(InflateError::Invalid);
+    }
+    DECOMPRESSOR.set(Some(decompressor));
+    out.shrink_to_fit();
+    Ok(out.into())
 }
 
 /// Gives all of `input` to the decompressor; answers whether that was the end of its stream.
@@ -105,7 +115,7 @@ const FIRST_BYTES: usize = 64;
 
 thread_local! {
     static COMPRESSORS: RefCell<Vec<((u8, u8), Compress)>> = const { RefCell::new(Vec::new()) };
-    static DECOMPRESSOR: RefCell<Option<Decompress>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: Cell<Option<Decompress>> = const { Cell::new(None) };
 }
 
 #[cfg(test)]
@@ -157,6 +167,20 @@ mod tests {
     }
 
     #[test]
+    fn noise_leaves_nothing_in_the_compressor_for_the_next_message() {
+        let mut noise = vec![0; 40_000];
+        getrandom::fill(&mut noise).unwrap();
+        for turn in 0..400 {
+            let size = turn * 100;
+            assert_eq!(deflate(&noise[..size], 6, 15), None);
+            let text = "text ".repeat(turn + 20);
+            let octets = deflate(text.as_bytes(), 6, 15).unwrap();
+            assert_eq!(inflate(&octets, text.len()), Ok(Bytes::from(text)));
+        }
+        COMPRESSORS.with_borrow(|compressors| assert_eq!(compressors.len(), 1));
+    }
+
+    #[test]
     fn a_small_window_is_kept_to() {
         let mut message = vec![0; 600];
         getrandom::fill(&mut message).unwrap();
@@ -179,6 +203,8 @@ mod tests {
             if let Ok(read) = inflate(&octets, max) {
                 prop_assert!(read.len() <= max);
             }
+            let hello = inflate(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], 5);
+            prop_assert_eq!(hello, Ok(Bytes::from_static(b"Hello")));
         }
     }
 }
