@@ -2,10 +2,11 @@
 # make test                                            every test there is; the last line counts them
 # make console                                         the page alone, into console/dist
 # make screenshot                                      console/screenshot.png, from the demo
-# make bench                                           what decoding, encoding, quoting and taking an event cost; not in CI
+# make bench                                           what a delivery and a connection cost, into README.md; not in CI
+# make microbench                                      what decoding, encoding, routing, quoting and taking an event cost; not in CI
 # make ci                                              test, and the lints
 
-.PHONY: run test console screenshot bench ci
+.PHONY: run test console screenshot bench microbench ci
 
 run: console
 	cargo build --release
@@ -15,6 +16,10 @@ test:
 	tests/run.sh
 
 bench:
+	cargo build --release --locked
+	benches/figures.py --write
+
+microbench:
 	cargo bench --bench stomp --bench events
 
 ci:

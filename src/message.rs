@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 
 mod principal;
 
@@ -274,6 +274,15 @@ impl Image {
 }
 
 impl Image {
+    /// Takes off so many octets, at most [`Image::len`].
+    pub fn advance(&mut self, octets: usize) {
+        let of_head = octets.min(self.head.len());
+        self.head.advance(of_head);
+        if octets > of_head {
+            self.tail.advance(octets - of_head);
+        }
+    }
+
     /// The same in one piece, if it is small enough for a copy to cost less than a second piece
     /// does in every write.
     fn joined(self) -> Self {

@@ -95,7 +95,8 @@ impl<T: Item> Inbox<T> {
         }
     }
 
-    fn try_take(&self, batch: &mut Vec<T>, most: usize) -> bool {
+    /// As [`Inbox::take`], without waiting; answers whether there was anything.
+    pub fn try_take(&self, batch: &mut Vec<T>, most: usize) -> bool {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let count = waiting.queue.len().min(most);
         batch.extend(waiting.queue.drain(..count));

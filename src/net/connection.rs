@@ -2,6 +2,32 @@
 //!
 //! The shard writes deliveries straight to the socket; the task reads, keeps time, and takes
 //! over the writing where the socket would block.
+//!
+//! # What a connection holds
+//!
+//! A raw WebSocket that is CONNECTED, has one subscription and is at rest, in octets on a 64-bit
+//! machine, largest first; the kernel's socket comes on top. Nothing else stays: buffers for
+//! reading and writing are the shard's, a frame's octets go with the frame, and a mailbox, a
+//! decoder or a reader that is empty has given its memory back.
+//!
+//! | octets | what |
+//! |---|---|
+//! | 960 | `Connection<stomp::Session>`: of it the session, next line, and the mailbox, 64 |
+//! | (704) | `stomp::Session`: of it the decoder, next line, and the two heart-beats' clocks, 96 |
+//! | (192) | `stomp::Decoder` |
+//! | 384 | `RawWebSocket`, the transport: its reader, its queue of events, its socket's handle |
+//! | 256 | tokio's record of the socket, on cache lines of its own |
+//! | 256 | tokio's task; of it the future that `Connection::run` makes, next line |
+//! | (128) | `Connection::run` |
+//! | 128 | `Sleep`, the one timer, for heart-beats and pings |
+//! | 64 | `stomp::Session`'s entry for the subscription, beside its name and its destination |
+//! | 64 | `Route`, in the shard's list of the destination's subscribers, which may be half empty |
+//! | 48 | the shard's `Place` for it, in a table that may be half empty |
+//! | 48 | the session's name, which CONNECTED tells |
+//! | 24 | the connection's own note of the subscription, for the day it leaves |
+//!
+//! TCP has `Tcp`, 192 octets, for the WebSocket. What the memory of a process grows by for each
+//! connection is measured by `stompbox bench idle`.
 
 mod authenticating;
 mod ending;
@@ -18,7 +44,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info};
 
@@ -218,7 +244,10 @@ impl Connection {
             state.waker = Some(cx.waker().clone());
         }
         let now = clock::now();
-        for _ in 0..EVENTS_PER_POLL {
+        for event in 1..EVENTS_PER_POLL {
+            if event % EVENTS_PER_LOOK == 0 && clock::now().duration_since(now) >= TURN {
+                break;
+            }
             self.perform(state, now);
             // After it, so that what it began to wait for wakes this task.
             self.poll_publishing(state, now, cx);
@@ -408,8 +437,11 @@ fn wake(state: &mut State) {
     }
 }
 
-/// How many events of one connection are served before the shard's others have their turn.
-const EVENTS_PER_POLL: usize = 32;
+/// How many events of one connection are served, and for how long, before the shard's others have
+/// their turn. What one publisher hands over in one turn can leave in one write for each subscriber.
+const EVENTS_PER_POLL: usize = 512;
+const TURN: Duration = Duration::from_micros(500);
+const EVENTS_PER_LOOK: usize = 16;
 
 /// How many actions of one session are carried out before its socket is looked at again.
 const ACTIONS_PER_TURN: usize = 64;
@@ -420,3 +452,6 @@ const ANSWER_BYTES: usize = 64 * 1024;
 /// Pieces and octets handed to the socket at once.
 const FLUSH_PIECES: usize = 64;
 const FLUSH_BYTES: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests;

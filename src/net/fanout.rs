@@ -117,9 +117,14 @@ impl Fanout {
     async fn run_messages(&self) {
         let mut batch = Vec::new();
         loop {
-            self.broker.inbox(self.shard).take(&mut batch, BATCH_MESSAGES).await;
-            for part in parts(&batch, self.broker.mailbox_limits().messages / 4, self.broker.mailbox_limits().bytes / 4)
-            {
+            let (inbox, limits) = (self.broker.inbox(self.shard), self.broker.mailbox_limits());
+            inbox.take(&mut batch, BATCH_MESSAGES).await;
+            if batch.len() > 1 {
+                // More of a burst is on its way, and a write for each subscriber costs most.
+                tokio::task::yield_now().await;
+                inbox.try_take(&mut batch, BATCH_MESSAGES);
+            }
+            for part in parts(&batch, limits.messages / 2, limits.bytes / 2) {
                 self.dispatch(part).await;
             }
             batch.clear();
@@ -331,8 +336,8 @@ pub(super) fn session_name() -> Box<str> {
     octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>().into()
 }
 
-/// Messages of one turn.
-const BATCH_MESSAGES: usize = 64;
+/// Messages taken at once; a burst takes twice.
+const BATCH_MESSAGES: usize = 512;
 
 /// The longest a fan-out holds the core.
 const SLICE: Duration = Duration::from_micros(500);

@@ -32,6 +32,18 @@ pub trait MessageIo {
     /// The transport is gone.
     fn try_write(&self, queue: &mut VecDeque<Image>) -> io::Result<Written>;
 
+    /// As [`MessageIo::try_write`], for one image with nothing in front of it: what is left of
+    /// it is what the peer did not take.
+    ///
+    /// # Errors
+    /// The transport is gone.
+    fn try_write_one(&self, image: &mut Image) -> io::Result<Written> {
+        let mut queue = VecDeque::from([std::mem::take(image)]);
+        let written = self.try_write(&mut queue)?;
+        *image = queue.pop_front().unwrap_or_default();
+        Ok(written)
+    }
+
     /// Ready when [`MessageIo::try_write`] may get on after it was blocked.
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 

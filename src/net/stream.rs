@@ -8,7 +8,6 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Buf;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
@@ -83,6 +82,19 @@ impl Stream {
         match &self.0 {
             Kind::Plain(socket) => try_write(socket, queue),
             Kind::Tls(stream) => stream.try_write(queue),
+        }
+    }
+
+    /// As [`Stream::try_write`], for one image.
+    pub(super) fn try_write_one(&self, image: &mut Image) -> io::Result<Written> {
+        match &self.0 {
+            Kind::Plain(socket) => try_write_one(socket, image),
+            Kind::Tls(stream) => {
+                let mut queue = VecDeque::from([std::mem::take(image)]);
+                let written = stream.try_write(&mut queue)?;
+                *image = queue.pop_front().unwrap_or_default();
+                Ok(written)
+            }
         }
     }
 
@@ -173,11 +185,7 @@ pub(super) fn poll_write_slices(
 pub(super) fn try_write(stream: &TcpStream, queue: &mut VecDeque<Image>) -> io::Result<Written> {
     let mut bytes = 0;
     while !queue.is_empty() {
-        let written = match queue.front() {
-            Some(image) if queue.len() == 1 && image.tail.is_empty() => stream.try_write(&image.head),
-            _ => with_slices(queue, |slices| stream.try_write_vectored(slices)),
-        };
-        match written {
+        match with_slices(queue, |slices| stream.try_write_vectored(slices)) {
             Ok(written) => {
                 bytes += written;
                 advance(queue, written);
@@ -189,13 +197,29 @@ pub(super) fn try_write(stream: &TcpStream, queue: &mut VecDeque<Image>) -> io::
     Ok(Written { bytes, is_blocked: false })
 }
 
+/// Writes what the socket takes of one image.
+fn try_write_one(stream: &TcpStream, image: &mut Image) -> io::Result<Written> {
+    let mut bytes = 0;
+    while !image.is_empty() {
+        let written = if image.tail.is_empty() {
+            stream.try_write(&image.head)
+        } else {
+            stream.try_write_vectored(&[IoSlice::new(&image.head), IoSlice::new(&image.tail)])
+        };
+        match written {
+            Ok(written) => {
+                bytes += written;
+                image.advance(written);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Written { bytes, is_blocked: true }),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Written { bytes, is_blocked: false })
+}
+
 /// Shows the front of `queue` as a vectored write wants it.
 pub(super) fn with_slices<T>(queue: &VecDeque<Image>, write: impl FnOnce(&[IoSlice<'_>]) -> T) -> T {
-    if let Some(image) = queue.front()
-        && queue.len() == 1
-    {
-        return write(&[IoSlice::new(&image.head), IoSlice::new(&image.tail)]);
-    }
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
     let mut count = 0;
     for (pair, image) in slices.chunks_exact_mut(2).zip(queue.iter()) {
@@ -210,9 +234,7 @@ pub(super) fn with_slices<T>(queue: &VecDeque<Image>, write: impl FnOnce(&[IoSli
 pub(super) fn advance(queue: &mut VecDeque<Image>, mut written: usize) {
     while let Some(front) = queue.front_mut() {
         if front.len() > written {
-            let of_head = written.min(front.head.len());
-            front.head.advance(of_head);
-            front.tail.advance(written - of_head);
+            front.advance(written);
             return;
         }
         written -= front.len();

@@ -122,6 +122,15 @@ impl MessageIo for Tcp {
         Ok(written)
     }
 
+    fn try_write_one(&self, image: &mut Image) -> io::Result<Written> {
+        let written = self.stream.try_write_one(image)?;
+        self.is_blocked.set(written.is_blocked);
+        if self.is_closing.get() && image.is_empty() {
+            self.stream.close_our_side();
+        }
+        Ok(written)
+    }
+
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.stream.poll_write_ready(cx))?;
         self.is_blocked.set(false);

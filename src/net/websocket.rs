@@ -131,6 +131,11 @@ impl WebSocket {
         self.stream.close_our_side();
     }
 
+    /// As [`WebSocket::try_write`], for one image with nothing in front of it.
+    pub fn try_write_one(&self, image: &mut Image) -> io::Result<Written> {
+        self.stream.try_write_one(image)
+    }
+
     /// Ready when the socket takes octets again.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream.poll_write_ready(cx)
@@ -223,6 +228,10 @@ impl MessageIo for RawWebSocket {
 
     fn try_write(&self, queue: &mut VecDeque<Image>) -> io::Result<Written> {
         self.0.try_write(queue)
+    }
+
+    fn try_write_one(&self, image: &mut Image) -> io::Result<Written> {
+        self.0.try_write_one(image)
     }
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -64,7 +64,7 @@ pub(super) async fn fanout(
         duplicated: state.duplicated,
         reordered: state.reordered,
         lost_subscribers: state.lost_subscribers,
-        broker: broker(args, before, empty, took, deliveries),
+        broker: broker(args, before, empty, took, (sent.messages, deliveries)),
         client: ClientCost::new(own, usage(std::process::id()), took, deliveries),
         ..Report::quiet(scenario, args.subscribers, took)
     };
@@ -90,7 +90,7 @@ pub(super) async fn idle(args: &LoadArgs) -> Result<String, Box<dyn Error>> {
     sleep(args.duration()).await;
     let took = clock::now() - begin;
     let mut report = Report {
-        broker: broker(args, before, empty, took, 0),
+        broker: broker(args, before, empty, took, (0, 0)),
         client: ClientCost::new(own, usage(std::process::id()), took, 0),
         ..Report::quiet("idle", args.subscribers, took)
     };
@@ -102,7 +102,7 @@ pub(super) async fn idle(args: &LoadArgs) -> Result<String, Box<dyn Error>> {
         report.messages = sent.messages;
         report.deliveries = arrivals.deliveries();
         report.lost = sent.expected.saturating_sub(arrivals.deliveries());
-        let after = broker(args, before, empty, took, 0);
+        let after = broker(args, before, empty, took, (0, 0));
         report.kib_per_connection_after_broadcast = after.map(|broker| broker.resident_kib_per_connection);
     }
     report.lost_subscribers = arrivals.state.borrow().lost_subscribers;
@@ -133,7 +133,7 @@ pub(super) async fn connect(args: &LoadArgs) -> Result<String, Box<dyn Error>> {
     let report = Report {
         connections_per_second: Some(count as f64 / took.as_secs_f64()),
         latency_ms: Latency::of(&latency_us),
-        broker: broker(args, empty, empty, took, count),
+        broker: broker(args, empty, empty, took, (0, count)),
         client: ClientCost::new(own, usage(std::process::id()), took, count),
         ..Report::quiet("connect", args.subscribers, took)
     };
@@ -145,9 +145,9 @@ fn broker(
     before: Option<Usage>,
     empty: Option<Usage>,
     took: Duration,
-    deliveries: u64,
+    messages_and_deliveries: (u64, u64),
 ) -> Option<Broker> {
-    Some(Broker::new(before?, usage(args.pid?)?, empty?, took, deliveries, args.subscribers))
+    Some(Broker::new(before?, usage(args.pid?)?, empty?, took, messages_and_deliveries, args.subscribers))
 }
 
 async fn connect_all(args: &LoadArgs) -> io::Result<Vec<Client>> {

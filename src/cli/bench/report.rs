@@ -46,6 +46,8 @@ pub(super) struct Broker {
     pub(super) cores: f64,
     /// The same number is CPU seconds for a million deliveries. In `connect`, for a connection.
     pub(super) cpu_us_per_delivery: Option<f64>,
+    /// Its deliveries included.
+    pub(super) cpu_us_per_message: Option<f64>,
     pub(super) resident_mib: f64,
     /// The most since the process began.
     pub(super) peak_mib: f64,
@@ -74,14 +76,15 @@ impl Broker {
         after: Usage,
         empty: Usage,
         took: Duration,
-        deliveries: u64,
+        (messages, deliveries): (u64, u64),
         connections: usize,
     ) -> Self {
         let cpu = after.cpu.saturating_sub(before.cpu);
         let grown = after.resident_bytes.saturating_sub(empty.resident_bytes) as f64;
         Self {
             cores: cpu.as_secs_f64() / took.as_secs_f64(),
-            cpu_us_per_delivery: per_delivery(cpu, deliveries),
+            cpu_us_per_delivery: each(cpu, deliveries),
+            cpu_us_per_message: each(cpu, messages),
             resident_mib: after.resident_bytes as f64 / 1_048_576.0,
             peak_mib: after.peak_bytes as f64 / 1_048_576.0,
             resident_kib_per_connection: grown / 1024.0 / connections.max(1) as f64,
@@ -92,12 +95,12 @@ impl Broker {
 impl Client {
     pub(super) fn new(before: Option<Usage>, after: Option<Usage>, took: Duration, deliveries: u64) -> Self {
         let cpu = after.zip(before).map(|(after, before)| after.cpu.saturating_sub(before.cpu)).unwrap_or_default();
-        Self { cores: cpu.as_secs_f64() / took.as_secs_f64(), cpu_us_per_delivery: per_delivery(cpu, deliveries) }
+        Self { cores: cpu.as_secs_f64() / took.as_secs_f64(), cpu_us_per_delivery: each(cpu, deliveries) }
     }
 }
 
-fn per_delivery(cpu: Duration, deliveries: u64) -> Option<f64> {
-    (deliveries > 0).then(|| cpu.as_secs_f64() * 1e6 / deliveries as f64)
+fn each(cpu: Duration, count: u64) -> Option<f64> {
+    (count > 0).then(|| cpu.as_secs_f64() * 1e6 / count as f64)
 }
 
 impl Report {
@@ -156,6 +159,9 @@ impl Report {
         };
         if let Some(broker) = &self.broker {
             rows.push(("broker's CPU", cost(broker.cores, broker.cpu_us_per_delivery)));
+            if let Some(us) = broker.cpu_us_per_message {
+                rows.push(("broker's CPU per message", format!("{us:.2} µs, deliveries included")));
+            }
             rows.push(("broker's memory", format!("{:.1} MiB, {:.1} at most", broker.resident_mib, broker.peak_mib)));
             rows.push(("grown per connection", format!("{:.2} KiB", broker.resident_kib_per_connection)));
         }

@@ -1,6 +1,7 @@
 //! What waits becomes octets on the socket.
 
 use std::collections::VecDeque;
+use std::io;
 use std::time::Instant;
 
 use tracing::debug;
@@ -39,11 +40,16 @@ impl Connection {
     /// Writes a delivery with nothing in front of it, past the mailbox: with many subscribers
     /// each touch of one's memory is a cache miss.
     pub(super) fn write_at_once(&self, state: &mut State, now: Instant, delivery: Delivery) {
-        if let Some(image) = self.image(state, now, delivery) {
-            let mut queue = self.fanout.take_scratch();
-            queue.push_back(image);
-            let bytes = self.write(state, &mut queue);
-            self.on_written(state, now, queue, bytes);
+        let Some(mut image) = self.image(state, now, delivery) else { return };
+        match self.io.try_write_one(&mut image) {
+            Ok(written) => {
+                state.is_blocked = written.is_blocked;
+                if !image.is_empty() {
+                    state.unwritten.push_back(image);
+                }
+                self.on_transmitted(state, now, written.bytes);
+            }
+            Err(error) => self.on_broken(state, &error),
         }
     }
 
@@ -59,12 +65,16 @@ impl Connection {
                 written.bytes
             }
             Err(error) => {
-                debug!(connection = self.id, %error, "the transport broke");
-                state.is_over = true;
+                self.on_broken(state, &error);
                 queue.clear();
                 0
             }
         }
+    }
+
+    fn on_broken(&self, state: &mut State, error: &io::Error) {
+        debug!(connection = self.id, %error, "the transport broke");
+        state.is_over = true;
     }
 
     fn on_written(&self, state: &mut State, now: Instant, mut queue: VecDeque<Image>, bytes: usize) {
@@ -74,6 +84,10 @@ impl Connection {
             state.unwritten.extend(queue.drain(..));
         }
         self.fanout.give_scratch_back(queue);
+        self.on_transmitted(state, now, bytes);
+    }
+
+    fn on_transmitted(&self, state: &mut State, now: Instant, bytes: usize) {
         if bytes > 0 {
             self.broker().stats().bytes_out.add(bytes as u64);
             state.session.handle_transmitted(now);

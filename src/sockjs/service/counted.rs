@@ -120,6 +120,14 @@ impl<T: MessageIo> MessageIo for Counted<T> {
         Ok(written)
     }
 
+    fn try_write_one(&self, image: &mut Image) -> io::Result<Written> {
+        let written = self.io.try_write_one(image)?;
+        let counts = self.counters.of(self.transport);
+        add(&counts.messages_out, u64::from(image.is_empty()));
+        add(&counts.bytes_out, written.bytes as u64);
+        Ok(written)
+    }
+
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.io.poll_write_ready(cx)
     }

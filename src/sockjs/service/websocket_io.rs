@@ -68,6 +68,14 @@ impl MessageIo for SockJsWebSocketIo {
         Ok(written)
     }
 
+    fn try_write_one(&self, image: &mut Image) -> io::Result<Written> {
+        let written = self.socket.try_write_one(image)?;
+        if written.bytes > 0 {
+            self.last_write.set(clock::now());
+        }
+        Ok(written)
+    }
+
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.socket.poll_write_ready(cx)
     }

@@ -1,0 +1,230 @@
+#!/usr/bin/env python3
+"""What a delivery costs beyond the floor, what a connection costs at rest, and how late messages are.
+
+    benches/figures.py                 prints the tables
+    benches/figures.py --write         puts them into README.md
+    --seconds N   one run of flat out (default 3); --runs N, medians of which are shown (default 3)
+    --only NAME   some of: ratio, main, half, slow, send, idle, stand
+
+The broker runs with one shard on core 0, the floor (`stompbox bench floor`) on the same core and in
+turn with it, the load generator on core 1. Machines are shared and noisy: read the ratio, not the
+microseconds. Needs a release build, taskset, and 20,000 file descriptors.
+"""
+
+import argparse
+import json
+import os
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+STOMPBOX = ROOT / "target/release/stompbox"
+BROKER, TCP, FLOOR, BATCHED = "127.0.0.1:18080", "127.0.0.1:18613", "127.0.0.1:18081", "127.0.0.1:18082"
+MESSAGES_LOST = ("lost", "duplicated", "reordered", "lost_subscribers")
+
+
+class Server:
+    """A process on core 0, ended with its block."""
+
+    def __init__(self, *args):
+        self.args = ["taskset", "-c", "0", str(STOMPBOX), *args]
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.args)
+        time.sleep(1)
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait()
+
+
+def broker():
+    return Server("serve", "--shards", "1", "--listen", BROKER, "--tcp-listen", TCP, "--log-level", "error")
+
+
+def floor(address, *args):
+    return Server("bench", "floor", "--listen", address, *args)
+
+
+def load(server, target, scenario, **options):
+    """One run of the generator, on core 1."""
+    options = {"target": target, "pid": server.process.pid, **options}
+    args = [word for name, value in options.items() for word in ("--" + name.replace("_", "-"), str(value))]
+    flags = [arg for arg in args if arg not in ("True",)]
+    command = ["taskset", "-c", "1", str(STOMPBOX), "bench", scenario, "--json", *flags]
+    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if run.returncode:
+        sys.exit(f"{' '.join(command)}\n{run.stderr}")
+    return json.loads(run.stdout)
+
+
+def cpu(run):
+    return run["broker"]["cpu_us_per_delivery"]
+
+
+def lost(runs):
+    return sum(run[what] for run in runs for what in MESSAGES_LOST)
+
+
+def pairs(runs, ours, theirs, floor_address, floor_transport=None, **options):
+    """Broker and floor in turn."""
+    transport = options.pop("transport", "ws")
+    both = []
+    for _ in range(runs):
+        both.append((
+            load(ours, BROKER, "fanout", transport=transport, **options),
+            load(theirs, floor_address, "fanout", transport=floor_transport or transport, **options),
+        ))
+    return [run for run, _ in both], [run for _, run in both]
+
+
+def median(values):
+    return statistics.median(list(values))
+
+
+def ratio(args):
+    print_row("1,000 subscribers, flat out", "broker, µs CPU per delivery", "floor, µs", "ratio", "p99, ms", "lost, doubled, late")
+    print_row(*["---"] * 6)
+    with broker() as ours, floor(FLOOR) as plain, floor(BATCHED, "--batched") as batched:
+        rows = [
+            ("WebSocket, 100 B", plain, FLOOR, {"size": 100}),
+            ("WebSocket, 1 KB", plain, FLOOR, {"size": 1000}),
+            ("WebSocket, 30 KB", plain, FLOOR, {"size": 30000}),
+            ("WebSocket, 1 KB, 100 subscription ids", plain, FLOOR, {"size": 1000, "ids": 100}),
+            ("WebSocket, 100 B, ten waiting; floor: ten in one write", batched, BATCHED, {"size": 100, "burst": 10}),
+            ("WebSocket, 1 KB, ten waiting; floor: ten in one write", batched, BATCHED, {"size": 1000, "burst": 10}),
+            ("SockJS websocket, 30 KB", plain, FLOOR, {"size": 30000, "transport": "sockjs-websocket"}),
+            ("SockJS xhr_streaming, 30 KB; floor: SockJS websocket", plain, FLOOR,
+             {"size": 30000, "transport": "sockjs-xhr-streaming", "floor_transport": "sockjs-websocket"}),
+        ]
+        for name, theirs, address, options in rows:
+            runs, floors = pairs(args.runs, ours, theirs, address, duration=args.seconds, **options)
+            print_row(
+                name, f"{median(map(cpu, runs)):.2f}", f"{median(map(cpu, floors)):.2f}",
+                f"{median(cpu(a) / cpu(b) for a, b in zip(runs, floors)):.2f}",
+                f"{median(run['latency_ms']['p99'] for run in runs):.1f}", lost(runs))
+
+
+def main_job(args):
+    print_row("10,000 subscribers, 30 KB once a second", "broker, µs CPU per delivery", "floor, µs", "ratio",
+              "p99, ms", "floor's p99, ms", "memory at most, MiB", "lost, doubled, late")
+    print_row(*["---"] * 8)
+    for name, transport in [("WebSocket", "ws"), ("SockJS websocket", "sockjs-websocket")]:
+        with broker() as ours, floor(FLOOR) as plain:
+            options = {"transport": transport, "size": 30000, "rate": 1, "subscribers": 9900, "duration": 10}
+            runs, floors = pairs(args.runs, ours, plain, FLOOR, **options)
+        print_row(
+            name, f"{median(map(cpu, runs)):.2f}", f"{median(map(cpu, floors)):.2f}",
+            f"{median(cpu(a) / cpu(b) for a, b in zip(runs, floors)):.2f}",
+            f"{median(run['latency_ms']['p99'] for run in runs):.0f}",
+            f"{median(run['latency_ms']['p99'] for run in floors):.0f}",
+            f"{max(run['broker']['peak_mib'] for run in runs):.0f}", lost(runs))
+
+
+def half(args):
+    print_row("at half the highest rate, WebSocket, 100 B", "messages a second", "p50, ms", "p99, ms", "lost, doubled, late")
+    print_row(*["---"] * 5)
+    for subscribers in (1000, 9900):
+        with broker() as ours:
+            options = {"size": 100, "subscribers": subscribers, "duration": args.seconds}
+            flat_out = load(ours, BROKER, "fanout", **options)
+            rate = flat_out["messages"] / flat_out["seconds"] / 2
+            runs = [load(ours, BROKER, "fanout", rate=f"{rate:.2f}", **options) for _ in range(args.runs)]
+        print_row(f"{subscribers:,} subscribers", f"{rate:.0f}", *(
+            f"{median(run['latency_ms'][quantile] for run in runs):.1f}" for quantile in ("p50", "p99")), lost(runs))
+
+
+def slow(args):
+    print_row("1,000 subscribers, 30 KB, 10 messages a second", "p99 of those who read, ms", "memory at most, MiB", "lost, doubled, late")
+    print_row(*["---"] * 4)
+    for stalled in (0, 10):
+        with broker() as ours:
+            options = {"size": 30000, "rate": 10, "stalled": stalled, "overflow": "latest", "duration": 10}
+            runs = [load(ours, BROKER, "slow", **options) for _ in range(args.runs)]
+        print_row(f"{stalled} do not read", f"{median(run['latency_ms']['p99'] for run in runs):.1f}",
+                  f"{max(run['broker']['peak_mib'] for run in runs):.0f}", lost(runs))
+
+
+def send(args):
+    print_row("one SEND, nobody subscribed", "broker, µs CPU")
+    print_row(*["---"] * 2)
+    with broker() as ours:
+        for size, rate in ((100, 20000), (30000, 3000)):
+            options = {"size": size, "subscribers": 0, "duration": args.seconds, "rate": rate}
+            runs = [load(ours, BROKER, "fanout", **options) for _ in range(args.runs)]
+            print_row(f"{size:,} B", f"{median(run['broker']['cpu_us_per_message'] for run in runs):.2f}")
+
+
+def idle(args):
+    print_row("at rest, heart-beats of 10 s both ways", "connections", "KiB each", "KiB each after 30 KB to all", "µs CPU a second each")
+    print_row(*["---"] * 5)
+    for name, transport, target, count in (
+        ("WebSocket", "ws", BROKER, 10000),
+        ("SockJS websocket", "sockjs-websocket", BROKER, 10000),
+        ("TCP", "tcp", TCP, 10000),
+        ("SockJS xhr_streaming", "sockjs-xhr-streaming", BROKER, 10000),
+    ):
+        with broker() as ours:
+            run = load(ours, target, "idle", transport=transport, subscribers=count, size=30000, duration=20, broadcast=True)
+        print_row(name, f"{count:,}", f"{run['broker']['resident_kib_per_connection']:.2f}",
+                  f"{run['kib_per_connection_after_broadcast']:.2f}", f"{run['broker']['cores'] * 1e6 / count:.2f}")
+
+
+def stand(args):
+    with broker() as ours:
+        run = load(ours, BROKER, "idle", subscribers=19000, duration=25, size=30000, broadcast=True)
+        print(f"19,000 WebSockets for 25 seconds: {run['lost_subscribers']} lost, "
+              f"{run['broker']['resident_mib']:.0f} MiB; of one message to all, {run['lost']} lost.")
+
+
+def print_row(*cells):
+    print("| " + " | ".join(map(str, cells)) + " |")
+
+
+TABLES = {"ratio": ratio, "main": main_job, "half": half, "slow": slow, "send": send, "idle": idle, "stand": stand}
+MARKED = re.compile(r"(<!-- figures: benches/figures.py --write -->\n).*(<!-- end of figures -->\n)", re.DOTALL)
+
+
+def tables(args):
+    model = next((line.split(": ")[1] for line in open("/proc/cpuinfo") if line.startswith("model name")), "").strip()
+    date = time.strftime("%F", time.gmtime())
+    print(f"{date}, {os.cpu_count()} cores, {model}, Linux {os.uname().release}; printed by `{command(args)}`:")
+    for name in args.only or TABLES:
+        print()
+        TABLES[name](args)
+        sys.stdout.flush()
+
+
+def command(args):
+    return " ".join(["benches/figures.py", *(a for a in sys.argv[1:] if a != "--write")])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", nargs="*", choices=TABLES)
+    args = parser.parse_args()
+    if not STOMPBOX.exists():
+        subprocess.run(["cargo", "build", "--release", "--locked"], cwd=ROOT, check=True)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if not args.write:
+        return tables(args)
+    out = subprocess.run([__file__, *(a for a in sys.argv[1:] if a != "--write")], stdout=subprocess.PIPE, text=True, check=True).stdout
+    print(out)
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    if not MARKED.search(text):
+        sys.exit("README.md has no place for the figures")
+    readme.write_text(MARKED.sub(lambda marks: marks[1] + out.rstrip() + "\n" + marks[2], text))
+
+
+main()
