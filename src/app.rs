@@ -26,7 +26,7 @@ use crate::config::Config;
 use crate::feeds::events::Events;
 use crate::feeds::schedule::Broadcast;
 use crate::feeds::{demo, logs, metrics, schedule, sys};
-use crate::http::{self, Site};
+use crate::http::{self, Site, StreamSettings};
 use crate::message::{Destination, Publication};
 use crate::net::fanout::Fanout;
 use crate::net::http::{Settings as HttpSettings, serve};
@@ -35,6 +35,7 @@ use crate::net::shard::{self, Shard};
 use crate::net::tcp;
 use crate::net::websocket;
 use crate::sockjs::service::{Client, Connections, Home, Service};
+use crate::stream;
 
 /// A server that has its port.
 pub struct App {
@@ -196,6 +197,8 @@ fn new_broker(config: &Config, events: Option<&Arc<Events>>) -> Broker {
         inbox: inbox::Limits { messages: INBOX_MESSAGES, bytes: INBOX_BYTES },
         mailbox: mailbox::Limits { messages: config.mailbox.messages, bytes: config.mailbox.bytes },
         retained: RetainedLimits { destinations: config.topics.retained, bytes: config.topics.retained_bytes },
+        history: config.streams.history,
+        kept_topics: if config.streams.enabled { stream::kept_topics() } else { Vec::new() },
         queues: config.queues,
         separators: config.topics.separators,
         refuses_binary: config.sockjs.refuses_binary,
@@ -233,6 +236,7 @@ fn start_shards(
         config.sockjs.sessions,
         config.server.shards.get(),
     );
+    let streams = Arc::new(stream_settings(config, broker));
     let mut tcp_listeners = tcp_listeners.into_iter();
     let mut shards = Vec::new();
     for (index, (listener, (sockjs, home))) in listeners.into_iter().zip(services).enumerate() {
@@ -243,6 +247,11 @@ fn start_shards(
             events: events.map(|events| (Arc::clone(events), config.metrics.destination.clone())),
             max_body_bytes: config.server.http_body_bytes,
             origins: config.sockjs.service.origins.clone(),
+            streams: config.streams.enabled.then(|| StreamSettings {
+                session: Arc::clone(&streams),
+                websocket,
+                deflate: config.websocket.deflate,
+            }),
         };
         let http = config.server.http;
         let listeners = (listener, tcp_listeners.next());
@@ -257,6 +266,21 @@ fn start_shards(
     Ok(shards)
 }
 
+fn stream_settings(config: &Config, broker: &Broker) -> stream::Settings {
+    let streams = &config.streams;
+    stream::Settings {
+        interval: streams.interval,
+        idle_timeout: streams.idle_timeout,
+        overflow: streams.overflow,
+        keep_alive: streams.keep_alive,
+        retry: streams.retry,
+        auth_timeout: streams.auth_timeout,
+        channels: config.stomp.limits.subscriptions,
+        open_requests: config.stomp.limits.open_tickets,
+        epoch: broker.history().epoch().into(),
+    }
+}
+
 async fn run_shard(
     fanout: Rc<Fanout>,
     home: Home,
@@ -268,7 +292,8 @@ async fn run_shard(
     let listener = shard::into_tokio(listener)?;
     let mut messages = tokio::task::spawn_local(Rc::clone(&fanout).run());
     let mut sessions = tokio::task::spawn_local(home.run(Rc::new(StompConnections(Rc::clone(&fanout)))));
-    let serving = serve(listener, in_use.identity, http, stop.gently.clone(), http::handler(site));
+    let answers = http::handler(site, Rc::clone(&fanout));
+    let serving = serve(listener, in_use.identity, http, stop.gently.clone(), answers);
     let mut serving = tokio::task::spawn_local(serving);
     let tcp = match tcp_listener {
         None => None,

@@ -24,8 +24,8 @@ use std::time::Duration;
 pub use self::error::{ConfigError, Place};
 pub use self::sources::Sources;
 use crate::broker::pattern::Separators;
-use crate::broker::{auth as broker_auth, queue};
-use crate::message::Destination;
+use crate::broker::{auth as broker_auth, history, queue};
+use crate::message::{Destination, Overflow};
 use crate::net::http;
 use crate::net::tls::Identity;
 use crate::net::websocket::deflate;
@@ -48,6 +48,8 @@ pub struct Config {
     pub topics: Topics,
     /// Queues: what waits in them, and how it is handed out.
     pub queues: queue::Settings,
+    /// Log and metric streams, and channels.
+    pub streams: Streams,
     /// The SockJS service.
     pub sockjs: SockJs,
     /// All WebSockets, those of SockJS included.
@@ -109,6 +111,27 @@ pub struct Server {
     pub http_body_bytes: usize,
     /// What the HTTP listener itself needs to know, and, in it, what every socket is given.
     pub http: http::Settings,
+}
+
+/// Log and metric streams, and channels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Streams {
+    /// Whether there are any.
+    pub enabled: bool,
+    /// How often metrics are sent to a client that does not say it.
+    pub interval: Duration,
+    /// How long a WebSocket client may send nothing; zero: for ever.
+    pub idle_timeout: Duration,
+    /// How long a client of channels may take to say who it is.
+    pub auth_timeout: Duration,
+    /// What happens to one that reads too slowly.
+    pub overflow: Overflow,
+    /// How long an event stream is silent before a comment is sent.
+    pub keep_alive: Duration,
+    /// How long a browser waits before it connects again.
+    pub retry: Duration,
+    /// The bounds of what is kept for clients that were away.
+    pub history: history::Limits,
 }
 
 /// The listener for STOMP over TCP.

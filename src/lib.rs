@@ -9,6 +9,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`message`] | the nouns of every layer: destination, message, delivery, principal |
+//! | [`condition`] | what a subscriber wants of a destination's messages |
 //! | [`session`] | what every protocol's session is to its driver |
 //! | [`stomp`] | the STOMP wire format, and a session of it |
 //! | [`sockjs`] | SockJS frames, payloads, routes, and a session of it; [`sockjs::service`] joins them to HTTP |
@@ -67,6 +68,7 @@
 pub mod app;
 pub mod broker;
 pub mod cli;
+pub mod condition;
 pub mod config;
 pub mod feeds;
 pub mod http;
@@ -75,3 +77,4 @@ pub mod net;
 pub mod session;
 pub mod sockjs;
 pub mod stomp;
+pub mod stream;

@@ -4,8 +4,10 @@
 //! wraps octets; it stands here so that a session can build a finished [`Image`] without
 //! naming the transport it will leave by.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf as _, Bytes};
@@ -186,6 +188,8 @@ pub struct Message {
     /// The finished wire images that sessions share.
     pub images: ImageCache,
     is_text: OnceLock<bool>,
+    position: AtomicU64,
+    view: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl Message {
@@ -200,7 +204,25 @@ impl Message {
             expires_at_ms,
             images: ImageCache::default(),
             is_text: OnceLock::new(),
+            position: AtomicU64::new(0),
+            view: OnceLock::new(),
         }
+    }
+
+    /// Its number among the messages that are kept for those who were away; 0: it is not.
+    pub fn position(&self) -> u64 {
+        self.position.load(Ordering::Relaxed)
+    }
+
+    /// Numbers it, before any shard has it.
+    pub fn set_position(&self, position: u64) {
+        self.position.store(position, Ordering::Relaxed);
+    }
+
+    /// What a protocol reads in the body, worked out once for all who receive it. The first kind
+    /// of view that is asked for is kept; another one is `None`.
+    pub fn view<T: Any + Send + Sync>(&self, read: impl FnOnce(&Self) -> T) -> Option<&T> {
+        self.view.get_or_init(|| Box::new(read(self))).downcast_ref()
     }
 
     /// The value of the first header of that name.
@@ -385,6 +407,7 @@ pub const DIALECTS: usize = 3;
 pub struct ImageCache {
     tails: OnceLock<Box<[OnceLock<Tails>; FRAMINGS]>>,
     whole: [OnceLock<Box<CachedImage>>; WHOLE_IMAGES],
+    envelopes: [OnceLock<Box<CachedImage>>; ENVELOPES],
 }
 
 /// A framing's tails are there only once it is in use: most messages leave in one or two.
@@ -407,23 +430,42 @@ impl ImageCache {
     /// The whole image for a subscription of that name; built, and kept while there is room,
     /// at the first call.
     pub fn whole(&self, row: usize, dialect: usize, subscription: &str, build: impl FnOnce() -> Image) -> Image {
-        let mut build = Some(build);
-        for slot in &self.whole {
-            let cached = slot.get_or_init(|| {
-                let image = build.take().map_or_else(Image::default, |build| build().joined());
-                Box::new(CachedImage { row, dialect, subscription: subscription.into(), image })
-            });
-            if cached.row == row && cached.dialect == dialect && *cached.subscription == *subscription {
-                return cached.image.clone();
-            }
-        }
-        build.map_or_else(Image::default, |build| build())
+        cached(&self.whole, row, dialect, subscription, build)
     }
+
+    /// The whole image in a protocol whose octets are the same for every subscriber. `dialect`
+    /// is the protocol's own number for how it writes it, with no bound.
+    pub fn envelope(&self, row: usize, dialect: usize, build: impl FnOnce() -> Image) -> Image {
+        cached(&self.envelopes, row, dialect, "", build)
+    }
+}
+
+fn cached(
+    slots: &[OnceLock<Box<CachedImage>>],
+    row: usize,
+    dialect: usize,
+    subscription: &str,
+    build: impl FnOnce() -> Image,
+) -> Image {
+    let mut build = Some(build);
+    for slot in slots {
+        let cached = slot.get_or_init(|| {
+            let image = build.take().map_or_else(Image::default, |build| build().joined());
+            Box::new(CachedImage { row, dialect, subscription: subscription.into(), image })
+        });
+        if cached.row == row && cached.dialect == dialect && *cached.subscription == *subscription {
+            return cached.image.clone();
+        }
+    }
+    build.map_or_else(Image::default, |build| build())
 }
 
 /// A write of two pieces costs about as much more than one of a single piece as a copy of so many
 /// octets.
 const JOINED_BYTES: usize = 4096;
+
+/// Streams and channels over WebSocket, with compression and without, and over HTTP.
+const ENVELOPES: usize = 6;
 
 /// Enough for every framing and version in use at once under one subscription name.
 const WHOLE_IMAGES: usize = 8;

@@ -2,12 +2,15 @@
 //! driver answers.
 
 use std::fmt;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::condition::Condition;
 use crate::message::{
-    Credentials, Delivery, Destination, Header, Image, MessageId, Overflow, Principal, Publication, SubscriptionId,
+    Credentials, Delivery, Destination, Header, Image, Message, MessageId, Overflow, Principal, Publication,
+    SubscriptionId,
 };
 
 /// The server's side of one connection, without socket, clock, task or random source.
@@ -101,7 +104,7 @@ pub enum ReplyTo {
 pub struct Ticket(pub u64);
 
 /// What the driver has to do, in the order it is given.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Puts octets on the socket; they are wrapped already.
     Transmit(Image),
@@ -147,12 +150,27 @@ pub enum Action {
         /// In the order of the frames.
         actions: Vec<TransactionAction>,
     },
+    /// Asks for what came to kept topics since then, all of them looked at in one moment.
+    /// Answered by [`Reply::Missed`], whose octets stand before those of later deliveries.
+    CatchUp {
+        /// To be answered with.
+        ticket: Ticket,
+        /// The topics, each with the condition of its subscription.
+        topics: Vec<(Destination, Option<Arc<dyn Condition>>)>,
+        /// Since when.
+        since: Since,
+    },
+    /// Notes how often the session wants the system's gauges; no answer.
+    Pace {
+        /// `None`: not at all.
+        interval: Option<Duration>,
+    },
     /// Ends the connection once all is flushed; nothing comes after it.
     Close(CloseReason),
 }
 
 /// A subscription as the client asks for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Subscription {
     /// Its number in the session.
     pub id: SubscriptionId,
@@ -166,12 +184,74 @@ pub struct Subscription {
     pub overflow: Overflow,
     /// The condition on messages, unparsed.
     pub selector: Option<String>,
+    /// The condition on messages where the protocol has its own way of saying it.
+    pub condition: Option<Arc<dyn Condition>>,
+    /// Whether the topic's last messages are kept from now on, for [`Action::CatchUp`]. There
+    /// are no retained values then.
+    pub is_kept: bool,
     /// How many messages may wait for ACK at once, at least 1; `None`: the broker's default.
     pub prefetch_count: Option<u32>,
     /// Credentials that came with the SUBSCRIBE itself.
     pub credentials: Option<Credentials>,
     /// The SUBSCRIBE's other headers, without those above.
     pub headers: Vec<Header>,
+}
+
+impl PartialEq for dyn Condition {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Subscription {
+    /// A subscription that asks for nothing but the messages.
+    pub fn new(id: SubscriptionId, destination: Destination) -> Self {
+        Self {
+            id,
+            name: Box::default(),
+            destination,
+            ack: AckMode::Auto,
+            overflow: Overflow::Close,
+            selector: None,
+            condition: None,
+            is_kept: false,
+            prefetch_count: None,
+            credentials: None,
+            headers: Vec::new(),
+        }
+    }
+}
+
+/// Where a client that was away stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// Nowhere: it is new.
+    Now,
+    /// After the message of that [`Message::position`].
+    After(u64),
+    /// At that time, in milliseconds since the Unix epoch.
+    Time(u64),
+    /// Nobody knows any more.
+    Lost,
+}
+
+/// What a client that was away has missed.
+#[derive(Debug, Clone, Default)]
+pub struct Backlog {
+    /// The messages that are still there, in their order.
+    pub messages: Vec<Arc<Message>>,
+    /// Whether some are not.
+    pub is_gap: bool,
+    /// The last [`Message::position`] that was given: what came up to there is in the messages, or
+    /// is not to be had.
+    pub position: u64,
+}
+
+impl PartialEq for Backlog {
+    fn eq(&self, other: &Self) -> bool {
+        let ids = |backlog: &Self| backlog.messages.iter().map(|message| message.id).collect::<Vec<_>>();
+        ids(self) == ids(other) && self.is_gap == other.is_gap && self.position == other.position
+    }
 }
 
 /// How messages of a subscription are acknowledged.
@@ -209,7 +289,7 @@ pub enum TransactionAction {
 }
 
 /// The driver's answer to a [`Ticket`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
     /// It is done, and as durable as the destination promises.
     Done,
@@ -218,6 +298,8 @@ pub enum Reply {
         /// Who the client is.
         principal: Principal,
     },
+    /// The answer to [`Action::CatchUp`].
+    Missed(Box<Backlog>),
     /// It is not done, and nothing of it is.
     Refused(Refusal),
 }

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 const ROWS: &[&[&str]] = &[
     // L0: nouns
     &["message", "build"],
+    &["condition"],
     &["session"],
     // L1: wire formats
     &[
@@ -28,9 +29,11 @@ const ROWS: &[&[&str]] = &[
         "stomp::heart_beat",
     ],
     &["sockjs::octets", "sockjs::frame", "sockjs::framing", "sockjs::payload", "sockjs::route", "sockjs::answer"],
+    &["stream::filter", "stream::envelope", "stream::event", "stream::position", "stream::command"],
     // L2: sessions without a socket; what a folder's own file says is for all of the folder
     &["stomp"],
     &["sockjs"],
+    &["stream"],
     // L3: the broker
     &["broker"],
     // L4: sockets and tasks
@@ -49,9 +52,10 @@ const ROWS: &[&[&str]] = &[
 
 /// Folders that never name one another, whatever their layers.
 const STRANGERS: &[(&str, &[&str])] = &[
-    ("stomp", &["sockjs", "broker", "net"]),
-    ("sockjs", &["stomp", "broker", "net::connection", "net::fanout"]),
-    ("broker", &["stomp", "sockjs", "net"]),
+    ("stomp", &["sockjs", "stream", "broker", "net"]),
+    ("sockjs", &["stomp", "stream", "broker", "net::connection", "net::fanout"]),
+    ("stream", &["stomp", "sockjs", "broker", "net"]),
+    ("broker", &["stomp", "sockjs", "stream", "net"]),
 ];
 
 /// Outside crates and the only files or folders that name them.
@@ -67,8 +71,10 @@ const HOMES: &[(&str, &[&str])] = &[
 /// Files without a socket, a task, a clock or a random source.
 const SANS_IO: &[&str] = &[
     "message.rs",
+    "condition.rs",
     "session.rs",
     "stomp/",
+    "stream/",
     "sockjs/frame.rs",
     "sockjs/payload.rs",
     "sockjs/framing.rs",

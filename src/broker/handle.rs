@@ -15,9 +15,11 @@ pub use self::sending::Admitted;
 use super::access::Access;
 use super::app::AppHandler;
 use super::auth::{Attempt, AuthError, Identity};
+use super::history::{self, History};
 use super::inbox::{self, Inbox};
 use super::interest::{Interest, Shards};
 use super::mailbox;
+use super::pace::Paces;
 use super::pattern::{Pattern, Separators};
 use super::post::Post;
 use super::queue::{self, Full, Ledger};
@@ -35,6 +37,8 @@ struct Inner {
     /// Interest of those whose transports carry text only, where that refuses other messages.
     text_only: Interest,
     retained: Retained,
+    history: History,
+    paces: Arc<Paces>,
     inboxes: Box<[Inbox<Arc<Message>>]>,
     posts: Box<[Inbox<Post>]>,
     queues: queue::Settings,
@@ -51,7 +55,7 @@ struct Inner {
 }
 
 /// What a broker needs to know from the settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// How many shards there are, 1 to [`Shards::MAX`].
     pub shards: usize,
@@ -61,6 +65,10 @@ pub struct Settings {
     pub mailbox: mailbox::Limits,
     /// The bounds of the retained values.
     pub retained: RetainedLimits,
+    /// The bounds of the history of topics.
+    pub history: history::Limits,
+    /// The topics that are kept from the beginning.
+    pub kept_topics: Vec<Destination>,
     /// What all queues have in common.
     pub queues: queue::Settings,
     /// What parts the words of a name.
@@ -225,6 +233,8 @@ impl Broker {
             interest: Interest::new(settings.separators),
             text_only: Interest::new(settings.separators),
             retained: Retained::new(settings.retained, settings.separators),
+            history: History::new(settings.history, &format!("{:x}", now_ms()), &settings.kept_topics),
+            paces: Arc::default(),
             inboxes: (0..shards).map(|_| Inbox::new(settings.inbox)).collect(),
             posts: (0..shards).map(|_| Inbox::new(settings.inbox)).collect(),
             queues: settings.queues,
@@ -286,6 +296,16 @@ impl Broker {
     /// The depths of all queues.
     pub fn ledger(&self) -> &Arc<Ledger> {
         &self.0.ledger
+    }
+
+    /// The last messages of the topics that are kept.
+    pub fn history(&self) -> &History {
+        &self.0.history
+    }
+
+    /// How often listeners want the system's gauges.
+    pub fn paces(&self) -> &Arc<Paces> {
+        &self.0.paces
     }
 
     /// The bounds of each session's mailbox.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::pattern::{Pattern, PatternMap, Separators};
-use super::selector::Selector;
+use crate::condition::Condition;
 use crate::message::{Destination, Message, MessageId, Overflow, SubscriptionId};
 
 /// Where a delivery goes: a connection of the shard and a subscription of its session.
@@ -40,13 +40,14 @@ pub type Routes = Rc<Vec<Route>>;
 #[derive(Debug)]
 pub struct Router {
     all: Table<Routes>,
-    /// Those with a selector, which is looked at once for all who share it.
+    /// Those with a condition, which is looked at once for all who share it.
     conditional: Table<Vec<Conditional>>,
 }
 
 #[derive(Debug)]
 struct Conditional {
-    selector: Arc<Selector>,
+    condition: Arc<dyn Condition>,
+    text: String,
     routes: Routes,
 }
 
@@ -64,16 +65,17 @@ impl Router {
         Self { all: Table::new(separators), conditional: Table::new(separators) }
     }
 
-    /// Adds a subscription to all messages, or to those that a selector takes.
-    pub fn subscribe(&mut self, destination: &Destination, selector: Option<Arc<Selector>>, route: Route) {
-        let Some(selector) = selector else {
+    /// Adds a subscription to all messages, or to those that a condition takes.
+    pub fn subscribe(&mut self, destination: &Destination, condition: Option<Arc<dyn Condition>>, route: Route) {
+        let Some(condition) = condition else {
             Rc::make_mut(self.all.entry(destination)).push(route);
             return;
         };
         let conditionals = self.conditional.entry(destination);
-        match conditionals.iter_mut().find(|other| other.selector == selector) {
+        let text = condition.text();
+        match conditionals.iter_mut().find(|other| other.text == text) {
             Some(conditional) => Rc::make_mut(&mut conditional.routes).push(route),
-            None => conditionals.push(Conditional { selector, routes: Rc::new(vec![route]) }),
+            None => conditionals.push(Conditional { condition, text, routes: Rc::new(vec![route]) }),
         }
     }
 
@@ -103,18 +105,22 @@ impl Router {
         was_there && !left && !conditional_left
     }
 
-    /// Hands every list of subscribers that the message goes to to `found`.
-    pub fn route(&self, message: &Message, mut found: impl FnMut(&Routes)) {
+    /// Hands every list of subscribers that the message goes to to `found`; answers how many
+    /// conditions were looked at.
+    pub fn route(&self, message: &Message, mut found: impl FnMut(&Routes)) -> usize {
+        let mut looks = 0;
         self.all.matching(&message.destination, &mut found);
         if !self.conditional.is_empty() {
             self.conditional.matching(&message.destination, &mut |conditionals| {
-                for Conditional { selector, routes } in conditionals {
-                    if selector.matches(message) {
+                looks += conditionals.len();
+                for Conditional { condition, routes, .. } in conditionals {
+                    if condition.matches(message) {
                         found(routes);
                     }
                 }
             });
         }
+        looks
     }
 
     #[cfg(test)]
@@ -175,13 +181,14 @@ fn shrink(routes: &mut Vec<Route>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::selector::Selector;
     use super::*;
     use crate::message::Publication;
 
     #[test]
     fn a_selector_is_looked_at_once_for_all_who_share_it() {
         let mut router = Router::new(Separators::Both);
-        let selector = |text| Some(Arc::new(Selector::parse(text).unwrap()));
+        let selector = |text| Some(Arc::new(Selector::parse(text).unwrap()) as Arc<dyn Condition>);
         router.subscribe(&destination("/topic/a"), selector("colour = 'red'"), route(1, 0));
         router.subscribe(&destination("/topic/a"), selector("colour  =  'red'"), route(2, 0));
         router.subscribe(&destination("/topic/*"), selector("colour = 'blue'"), route(3, 0));

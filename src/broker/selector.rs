@@ -21,6 +21,7 @@ mod tests;
 
 use std::fmt::{self, Display as _, Write as _};
 
+use crate::condition::Condition;
 use crate::message::Message;
 
 /// A condition on messages, parsed.
@@ -49,6 +50,16 @@ impl Selector {
     /// Whether the condition is true of the message; unknown is not true.
     pub fn matches(&self, message: &Message) -> bool {
         evaluate::truth(&self.0, message) == Some(true)
+    }
+}
+
+impl Condition for Selector {
+    fn matches(&self, message: &Message) -> bool {
+        Self::matches(self, message)
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Stats {
     pub logins_refused: Counter,
     /// Attempts to log in that were not checked: too many at once, or what checks them is away.
     pub logins_unchecked: Counter,
+    /// Conditions of subscribers that were asked about a message, each once for all who share it.
+    pub conditions: Counter,
     /// Octets read from clients.
     pub bytes_in: Counter,
     /// Octets written to clients.

@@ -13,11 +13,12 @@ use super::raw::{self, Raw};
 use super::sources::Merged;
 use super::units::{Size, Time};
 use super::{
-    Config, ConfigError, Log, LogFormat, MailboxLimits, Metrics, Schedule, Server, SockJs, Tcp, Topics, WebSocket,
+    Config, ConfigError, Log, LogFormat, MailboxLimits, Metrics, Schedule, Server, SockJs, Streams, Tcp, Topics,
+    WebSocket,
 };
 use crate::broker::pattern::Separators;
-use crate::broker::queue;
-use crate::message::Destination;
+use crate::broker::{history, queue};
+use crate::message::{Destination, Overflow};
 use crate::net::tls::{Authority, Identity, IdentityError};
 use crate::net::websocket::deflate;
 use crate::net::{accept, http};
@@ -36,6 +37,7 @@ pub(super) fn config(merged: Merged) -> Result<Config, ConfigError> {
         mailbox: MailboxLimits { messages: raw.mailbox.messages, bytes: raw.mailbox.bytes.0 },
         topics: topics(&raw.topics),
         queues: queues(&raw.queues),
+        streams: streams(&raw.streams),
         sockjs: sockjs(&raw.sockjs),
         websocket: websocket(&raw.websocket),
         auth: auth::auth(&merged)?,
@@ -184,6 +186,23 @@ fn queues(raw: &raw::Queues) -> queue::Settings {
         max_deliveries: raw.max_deliveries,
         prefetch_count: raw.prefetch_count,
         ttl_ms: u64::try_from(raw.ttl.0.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+fn streams(raw: &raw::Streams) -> Streams {
+    Streams {
+        enabled: raw.enabled,
+        interval: raw.interval.0,
+        idle_timeout: raw.idle_timeout.0,
+        auth_timeout: raw.auth_timeout.0,
+        overflow: if raw.overflow == "close" { Overflow::Close } else { Overflow::DropOldest },
+        keep_alive: raw.keep_alive.0,
+        retry: raw.retry.0,
+        history: history::Limits {
+            topics: raw.history_topics,
+            messages: raw.history_messages,
+            bytes: raw.history_bytes.0,
+        },
     }
 }
 

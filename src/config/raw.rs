@@ -21,6 +21,7 @@ pub(super) struct Raw {
     pub(super) mailbox: Mailbox,
     pub(super) topics: Topics,
     pub(super) queues: Queues,
+    pub(super) streams: Streams,
     pub(super) sockjs: SockJs,
     pub(super) websocket: WebSocket,
     pub(super) auth: Auth,
@@ -221,6 +222,38 @@ impl Default for Queues {
             ttl: seconds(0),
             max_deliveries: 10,
             prefetch_count: 64,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Streams {
+    pub(super) enabled: bool,
+    pub(super) interval: Time,
+    pub(super) idle_timeout: Time,
+    pub(super) auth_timeout: Time,
+    pub(super) overflow: String,
+    pub(super) keep_alive: Time,
+    pub(super) retry: Time,
+    pub(super) history_topics: usize,
+    pub(super) history_messages: usize,
+    pub(super) history_bytes: Size,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            interval: seconds(5),
+            idle_timeout: seconds(5 * 60),
+            auth_timeout: seconds(10),
+            overflow: "drop-oldest".into(),
+            keep_alive: seconds(15),
+            retry: seconds(3),
+            history_topics: 1000,
+            history_messages: 10_000,
+            history_bytes: mib(16),
         }
     }
 }

@@ -17,6 +17,13 @@ pub enum Body {
     Warp(Pin<Box<dyn http_body::Body<Data = Bytes, Error = warp::Error>>>),
 }
 
+impl Body {
+    /// One that is there already.
+    pub(super) fn whole(octets: Bytes) -> Self {
+        Self::SockJs(service::Body::Whole(octets))
+    }
+}
+
 impl http_body::Body for Body {
     type Data = Octets;
     type Error = warp::Error;

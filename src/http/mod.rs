@@ -1,4 +1,4 @@
-//! What is served over HTTP: SockJS and WebSocket at its mount, the REST API, the page.
+//! What is served over HTTP: SockJS and WebSocket at its mount, streams, the REST API, the page.
 //!
 //! The only folder naming warp, which routes all but the mount: SockJS has a table of its own,
 //! and its frames leave in the pieces that subscribers share, which warp's body would join by
@@ -9,10 +9,13 @@ mod auth;
 pub use auth::credentials;
 mod body;
 mod console;
+mod events;
 mod sources;
+mod streams;
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{Request, Response, StatusCode, header};
@@ -21,11 +24,15 @@ use tower_service::Service as _;
 use warp::Filter as _;
 
 pub use self::body::Body;
+use self::streams::{Route, Streams};
 use crate::broker::Broker;
 use crate::feeds::events::Events;
 use crate::message::Destination;
+use crate::net::fanout::Fanout;
 use crate::net::http::{PeerAddress, RequestBody};
+use crate::net::websocket::{self, deflate};
 use crate::sockjs::service::Service;
+use crate::stream;
 
 /// What the HTTP side needs.
 #[derive(Clone)]
@@ -40,22 +47,45 @@ pub struct Site {
     pub events: Option<(Arc<Events>, Destination)>,
     /// Octets of a request's body to the REST API.
     pub max_body_bytes: usize,
-    /// The origins whose pages may use the REST API; empty: all.
+    /// What streams need to know; `None`: there are none.
+    pub streams: Option<StreamSettings>,
+    /// The origins whose pages may use the REST API and the streams; empty: all.
     pub origins: Vec<String>,
+}
+
+/// What streams need to know from the settings.
+#[derive(Clone)]
+pub struct StreamSettings {
+    /// Their sessions.
+    pub session: Arc<stream::Settings>,
+    /// Their WebSockets.
+    pub websocket: websocket::Settings,
+    /// How messages are compressed, if at all.
+    pub deflate: Option<deflate::Settings>,
 }
 
 /// Answers every request to the site.
 #[expect(clippy::type_complexity, reason = "written out once; a name would hide that the future is boxed")]
 pub fn handler(
     site: Site,
+    fanout: Rc<Fanout>,
 ) -> impl Fn(Request<RequestBody>) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>>>
 + Clone
 + 'static {
     let rest = api::routes(&site).or(console::routes()).recover(api::on_rejection);
     let rest = warp::service(rest.with(api::cors(&site.origins)));
+    let streams = site.streams.clone().map(|StreamSettings { session: settings, websocket, deflate }| {
+        let origins = site.origins.as_slice().into();
+        Streams { fanout, settings, websocket, deflate, origins }
+    });
     move |request| {
+        let route = Route::of(request.uri().path());
         let below = below_mount(request.uri().path(), &site.mount).map(str::to_owned);
         let peer = request.extensions().get::<PeerAddress>().map_or_else(String::new, |peer| peer.0.to_string());
+        if let (Some(streams), Some(route)) = (&streams, route) {
+            let streams = streams.clone();
+            return Box::pin(async move { Ok(streams.handle(route, request, peer).await) });
+        }
         match below {
             Some(below) => {
                 let sockjs = site.sockjs.clone();

@@ -57,6 +57,7 @@ use super::fanout::Fanout;
 use super::io::{Ended, Incoming, MessageIo};
 use super::timer::Timer;
 use crate::broker::mailbox::{Mailbox, Pushed};
+use crate::broker::pace::Wanted;
 use crate::broker::router::{ConnectionKey, Route};
 use crate::broker::{Broker, BrokerError};
 use crate::message::{Credentials, Delivery, Destination, Image, Message, SubscriptionId};
@@ -93,6 +94,8 @@ struct State<S: ?Sized = dyn Session> {
     queueing: Option<Box<Queueing>>,
     /// The peer sends no more, and may still read.
     finishing: Option<Box<Finishing>>,
+    /// How often the session wants the gauges.
+    pace: Option<Box<Wanted>>,
     ending: Option<Box<Ending>>,
     is_over: bool,
     session: S,
@@ -124,6 +127,7 @@ impl<S: Session> Connection<S> {
             checking: None,
             queueing: None,
             finishing: None,
+            pace: None,
             ending: None,
             is_over: false,
             session,
@@ -401,6 +405,10 @@ impl Connection {
                 }
                 Action::Commit { ticket, actions } => self.carry_out(state, now, ticket, Work::of_commit(actions)),
                 Action::Subscribe { ticket, subscription } => self.subscribe(state, now, ticket, *subscription),
+                Action::CatchUp { ticket, topics, since } => self.catch_up(state, now, ticket, &topics, since),
+                Action::Pace { interval } => {
+                    state.pace = interval.map(|interval| Box::new(self.broker().paces().want(interval)));
+                }
                 Action::Unsubscribe { subscription } => self.unsubscribe(state, subscription),
                 Action::Settle { ticket, settlements } => {
                     self.carry_out(state, now, ticket, Work::of_frame(TransactionAction::Settle(settlements)));

@@ -2,7 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::future::Future;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use super::live::Live;
 use super::queueing;
 use crate::broker::Broker;
 use crate::broker::router::{ConnectionKey, Route, Router, Routes};
-use crate::broker::selector::Selector;
+use crate::condition::Condition;
 use crate::message::{Credentials, Destination, Image, Message, SubscriptionId};
 use crate::session::{Session, Trouble};
 use crate::stomp;
@@ -72,24 +73,19 @@ impl Fanout {
     /// Puts a STOMP session on a transport and drives it; `peer` is for the log, `offered` are
     /// the credentials that came with the request that opened the transport.
     pub fn connect(self: &Rc<Self>, io: Box<dyn MessageIo>, peer: &str, offered: Option<Credentials>) {
+        let name = session_name();
+        let session = stomp::Session::new(self.settings.get(), io.framing(), name, offered, clock::now());
+        self.drive(io, peer, session);
+    }
+
+    /// Puts a session of any protocol on a transport and drives it.
+    pub fn drive(self: &Rc<Self>, io: Box<dyn MessageIo>, peer: &str, session: impl Session + 'static) {
         let number = self.next_id.get();
         self.next_id.set(number + 1);
         // Unique over all shards, and short enough to be read.
         let id = number * crate::broker::interest::Shards::MAX as u64 + self.shard as u64;
         info!(connection = id, peer, transport = io.transport(), "accepted");
-        let name = session_name();
-        let session = stomp::Session::new(self.settings.get(), io.framing(), name, offered, clock::now());
         let address = peer.parse().map(|peer: SocketAddr| peer.ip()).or_else(|_| peer.parse()).ok();
-        self.drive(io, id, address, session);
-    }
-
-    fn drive(
-        self: &Rc<Self>,
-        io: Box<dyn MessageIo>,
-        id: u64,
-        address: Option<IpAddr>,
-        session: impl Session + 'static,
-    ) {
         let key = self.vacancy();
         let connection: Rc<Connection> = Rc::new(Connection::new(id, key, address, Rc::clone(self), io, session));
         self.connections.borrow_mut()[key.place as usize].connection = Some(Rc::clone(&connection));
@@ -131,6 +127,11 @@ impl Fanout {
         }
     }
 
+    /// Runs what leads to a session; [`Fanout::drain`] waits for it.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.tasks.spawn_local(task);
+    }
+
     /// Ends every session with an ERROR and resolves when all are gone.
     pub async fn drain(&self) {
         self.is_draining.set(true);
@@ -153,7 +154,10 @@ impl Fanout {
         for message in messages {
             let steps = if is_alone { write_steps(message.body.len()) } else { 1 };
             let mut lists: Vec<Routes> = Vec::new();
-            self.router.borrow().route(message, |routes| lists.push(Rc::clone(routes)));
+            let looks = self.router.borrow().route(message, |routes| lists.push(Rc::clone(routes)));
+            if looks > 0 {
+                self.broker.stats().conditions.add(looks as u64);
+            }
             for routes in lists {
                 for route in routes.iter() {
                     let alone = is_alone.then_some(slice.now);
@@ -186,7 +190,7 @@ impl Fanout {
     pub(super) fn subscribe(
         &self,
         destination: &Destination,
-        selector: Option<Arc<Selector>>,
+        condition: Option<Arc<dyn Condition>>,
         mut route: Route,
     ) -> Vec<Arc<Message>> {
         // Interest first, retained values second: what is published in between comes as a
@@ -194,10 +198,10 @@ impl Fanout {
         self.broker.interest().add(destination, self.shard);
         let mut retained = self.broker.retained(destination);
         route.seen = retained.iter().map(|message| message.id).max();
-        if let Some(selector) = &selector {
-            retained.retain(|message| selector.matches(message));
+        if let Some(condition) = &condition {
+            retained.retain(|message| condition.matches(message));
         }
-        self.router.borrow_mut().subscribe(destination, selector, route);
+        self.router.borrow_mut().subscribe(destination, condition, route);
         retained
     }
 

@@ -74,7 +74,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use self::addresses::Addresses;
-pub use self::body::{Body, Reader};
+pub use self::body::{Body, Flow, Reader, Writer, pipe};
 pub use self::counted::{Counters, Reading};
 pub use self::home::Home;
 use self::home::{Admission, Errand, Receive, Upgrade};
@@ -248,7 +248,7 @@ impl Service {
             Ok(kind) => kind,
             Err(error) => return set_error(response, StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         };
-        let (writer, reader) = body::pipe(parts.extensions.get::<Shortcut>().cloned());
+        let (writer, reader) = pipe(parts.extensions.get::<Shortcut>().cloned());
         let (reply, admission) = oneshot::channel();
         let errand = Errand::Receive(Box::new(Receive {
             session: session.into(),

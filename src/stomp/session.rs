@@ -331,7 +331,7 @@ impl Session {
         match (request.command, reply) {
             (Command::Connect, reply) => self.on_authenticated(now, reply),
             (_, Reply::Refused(refusal)) => self.on_refused(request, refusal),
-            (command, Reply::Done | Reply::Authenticated { .. }) => {
+            (command, Reply::Done | Reply::Missed(_) | Reply::Authenticated { .. }) => {
                 if let Some(receipt) = &request.receipt {
                     self.transmit_receipt(receipt);
                 }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use stompbox::broker::access::Access;
 use stompbox::broker::app::{AppAnswer, AppEffect, AppHandler};
 use stompbox::broker::topic::RetainedLimits;
-use stompbox::broker::{Broker, BrokerError, Settings, inbox, mailbox};
+use stompbox::broker::{Broker, BrokerError, Settings, history, inbox, mailbox};
 use stompbox::config::Config;
 use stompbox::message::{Destination, Framing, Image, Plain, Principal, Publication};
 use stompbox::net::fanout::Fanout;
@@ -197,6 +197,8 @@ async fn in_shard(settings: &str, test: impl AsyncFnOnce(&Shard)) {
         inbox: inbox::Limits { messages: 100, bytes: 1 << 20 },
         mailbox: mailbox::Limits { messages: 100, bytes: 1 << 20 },
         retained: RetainedLimits { destinations: 10, bytes: 1 << 20 },
+        history: history::Limits { topics: 2, messages: 8, bytes: 1024 },
+        kept_topics: Vec::new(),
         queues: config.queues,
         separators: config.topics.separators,
         refuses_binary: config.sockjs.refuses_binary,

@@ -74,6 +74,8 @@ async fn check(messages: usize) {
         inbox: inbox::Limits { messages: 100, bytes: 1 << 20 },
         mailbox: broker::mailbox::Limits { messages: 100, bytes: 1 << 20 },
         retained: topic::RetainedLimits { destinations: 1, bytes: 1 },
+        history: broker::history::Limits { topics: 2, messages: 8, bytes: 1024 },
+        kept_topics: Vec::new(),
         queues: config.queues,
         separators: config.topics.separators,
         refuses_binary: true,

@@ -149,6 +149,7 @@ impl Peer {
                 | Action::Subscribe { ticket, .. }
                 | Action::Settle { ticket, .. }
                 | Action::Commit { ticket, .. } => self.reply(ticket, Reply::Done),
+                Action::CatchUp { .. } | Action::Pace { .. } => panic!("STOMP does not ask for it: {action:?}"),
                 Action::Unsubscribe { .. } => {}
                 Action::Close(_) => self.is_closed = true,
             }

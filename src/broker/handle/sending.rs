@@ -107,11 +107,14 @@ impl Broker {
         self.0.stats.published.add(1);
         // A subscriber may have come between the first look and the number: it must not miss
         // what it was not given as retained.
-        let shards = self.0.interest.of(&message.destination);
-        for shard in shards.iter() {
-            self.0.inboxes[shard].post(Arc::clone(message));
-        }
-        if shards.is_empty() && message.destination.kind() != DestinationKind::Topic {
+        let mut is_wanted = false;
+        self.0.history.record(message, || {
+            for shard in self.0.interest.of(&message.destination).iter() {
+                is_wanted = true;
+                self.0.inboxes[shard].post(Arc::clone(message));
+            }
+        });
+        if !is_wanted && message.destination.kind() != DestinationKind::Topic {
             self.0.stats.dropped_absent.add(1);
         }
     }

@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use super::{Connection, Purpose, Queueing, State};
 use crate::broker::app::AppHandler;
-use crate::broker::handle::Target;
+use crate::broker::handle::{Target, now_ms};
 use crate::broker::queue::Request;
 use crate::broker::router::Route;
 use crate::broker::selector::Selector;
 use crate::broker::{BrokerError, address};
+use crate::condition::Condition;
 use crate::message::{Delivery, Destination, DestinationKind, Message, Overflow, Principal, SubscriptionId};
-use crate::session::{AckMode, Reply, ReplyTo, Subscription, Ticket};
+use crate::session::{AckMode, Reply, ReplyTo, Since, Subscription, Ticket};
 
 impl Connection {
     pub(super) fn subscribe(&self, state: &mut State, now: Instant, ticket: Ticket, subscription: Subscription) {
@@ -70,10 +71,17 @@ impl Connection {
         destination: Destination,
         selector: Option<Arc<Selector>>,
     ) {
-        let Subscription { id, overflow, .. } = *subscription;
+        let Subscription { id, overflow, is_kept, .. } = *subscription;
         state.subscriptions.push((id, destination.clone()));
         let route = Route { connection: self.key, subscription: id, overflow, seen: None };
-        let retained = self.fanout.subscribe(&destination, selector, route);
+        let condition = subscription.condition.clone().or(selector.map(|selector| selector as Arc<dyn Condition>));
+        if is_kept {
+            self.broker().history().keep(&destination);
+        }
+        let mut retained = self.fanout.subscribe(&destination, condition, route);
+        if is_kept {
+            retained.clear();
+        }
         if !self.takes_binary() {
             self.fanout.add_text_only(&destination);
         }
@@ -82,6 +90,29 @@ impl Connection {
         for message in retained {
             self.push_private(state, now, id, message, true);
         }
+    }
+
+    /// Gives the session what it missed, before what comes from now on.
+    pub(super) fn catch_up(
+        &self,
+        state: &mut State,
+        now: Instant,
+        ticket: Ticket,
+        topics: &[(Destination, Option<Arc<dyn Condition>>)],
+        since: Since,
+    ) {
+        let names: Vec<&Destination> = topics.iter().map(|(name, _)| name).collect();
+        let mut backlog = self.broker().history().since(&names, since);
+        let now_ms = now_ms();
+        backlog.messages.retain(|message| {
+            let condition = topics.iter().find(|(name, _)| *name == message.destination);
+            let is_wanted =
+                condition.and_then(|(_, condition)| condition.as_ref()).is_none_or(|of| of.matches(message));
+            is_wanted && message.expires_at_ms.is_none_or(|at| at > now_ms)
+        });
+        self.broker().stats().delivered.add(backlog.messages.len() as u64);
+        state.session.handle_reply(now, ticket, Reply::Missed(Box::new(backlog)));
+        Self::push_finished(state);
     }
 
     fn subscribe_to_queue(

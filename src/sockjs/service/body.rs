@@ -46,9 +46,9 @@ impl http_body::Body for Body {
     }
 }
 
-/// Makes the two ends; with a shortcut, what the socket takes at once does not go through the
-/// other end.
-pub(super) fn pipe(shortcut: Option<Shortcut>) -> (Writer, Reader) {
+/// Makes the two ends of a response; with a shortcut, what the socket takes at once does not go
+/// through the other end.
+pub fn pipe(shortcut: Option<Shortcut>) -> (Writer, Reader) {
     let pipe = Arc::new(Mutex::new(Pipe { shortcut, ..Pipe::default() }));
     (Writer(Arc::clone(&pipe)), Reader(pipe))
 }
@@ -68,11 +68,12 @@ struct Pipe {
 }
 
 /// The session's end.
-pub(super) struct Writer(Arc<Mutex<Pipe>>);
+#[derive(Debug)]
+pub struct Writer(Arc<Mutex<Pipe>>);
 
 /// What became of what was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flow {
+pub enum Flow {
     /// Some of it waits.
     Waiting {
         /// Whether octets were taken since the last look.
@@ -90,7 +91,7 @@ pub(super) enum Flow {
 impl Writer {
     /// Adds octets, and answers whether the connection has taken them already. What bounds them
     /// is the session, which gives more only after that, or after [`Flow::Taken`].
-    pub(super) fn write(&self, octets: Octets) -> bool {
+    pub fn write(&self, octets: Octets) -> bool {
         let mut pipe = lock(&self.0);
         let is_empty = pipe.rest.is_empty() && pipe.pieces.is_empty();
         match pipe.shortcut.as_ref().filter(|shortcut| is_empty && shortcut.is_open()) {
@@ -110,14 +111,20 @@ impl Writer {
     }
 
     /// Ends the response after what was written.
-    pub(super) fn end(&self) {
+    pub fn end(&self) {
         let mut pipe = lock(&self.0);
         pipe.has_ended = true;
         wake(pipe.reader.take(), pipe);
     }
 
+    /// Whether the connection has taken all of it, and still does.
+    pub fn is_taken(&self) -> bool {
+        let pipe = lock(&self.0);
+        pipe.rest.is_empty() && pipe.pieces.is_empty() && !pipe.reader_is_gone
+    }
+
     /// How far the connection got; the task is woken when that changes.
-    pub(super) fn poll_flow(&self, cx: &Context<'_>) -> Flow {
+    pub fn poll_flow(&self, cx: &Context<'_>) -> Flow {
         let mut pipe = lock(&self.0);
         let is_empty = pipe.rest.is_empty() && pipe.pieces.is_empty();
         if pipe.reader_is_gone {

@@ -62,7 +62,7 @@ impl Session {
     pub(super) fn on_authenticated(&mut self, now: Instant, reply: Reply) {
         match reply {
             Reply::Authenticated { principal } => self.principal = principal,
-            Reply::Done => {}
+            Reply::Done | Reply::Missed(_) => {}
             Reply::Refused(refusal) => {
                 // A server that cannot check says so; one that can says nothing of the reason.
                 let error = match refusal.status {

@@ -106,8 +106,16 @@ impl Session {
         let mut headers = mem::take(&mut frame.headers);
         headers.retain(|(name, _)| !SUBSCRIBE_HEADERS.contains(&&**name) && !is_credential(name));
         let ticket = self.requests.open(Command::Subscribe, receipt, Some(id));
-        let subscription =
-            Subscription { id, name, destination, ack, overflow, selector, prefetch_count, credentials, headers };
+        let subscription = Subscription {
+            name,
+            ack,
+            overflow,
+            selector,
+            prefetch_count,
+            credentials,
+            headers,
+            ..Subscription::new(id, destination)
+        };
         self.outbox.push(Action::Subscribe { ticket, subscription: Box::new(subscription) });
         Ok(())
     }

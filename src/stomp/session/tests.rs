@@ -119,6 +119,8 @@ impl Peer {
                 | Action::Unsubscribe { .. }
                 | Action::Settle { .. }
                 | Action::Commit { .. }
+                | Action::CatchUp { .. }
+                | Action::Pace { .. }
                 | Action::Close(_)) => other,
             });
         }
@@ -163,17 +165,8 @@ pub(super) fn publish(ticket: u64, destination: &str, body: &str) -> Action {
 }
 
 pub(super) fn subscription(id: u32, name: &str, destination: &str) -> Subscription {
-    Subscription {
-        id: SubscriptionId(id),
-        name: name.into(),
-        destination: Destination::parse(destination).unwrap(),
-        ack: AckMode::Auto,
-        overflow: Overflow::Close,
-        selector: None,
-        prefetch_count: None,
-        credentials: None,
-        headers: Vec::new(),
-    }
+    let destination = Destination::parse(destination).unwrap();
+    Subscription { name: name.into(), ..Subscription::new(SubscriptionId(id), destination) }
 }
 
 pub(super) fn subscribe(ticket: u64, subscription: Subscription) -> Action {
