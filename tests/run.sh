@@ -10,8 +10,8 @@ main() {
   find_rust
   mkdir -p "$logs"
   if [[ ${1:-} == --lint ]]; then
-    # All fuzz targets together
-    export FUZZ_SECONDS=${FUZZ_SECONDS:-60}
+    # A minute for each of the four targets
+    export FUZZ_SECONDS=${FUZZ_SECONDS:-240}
     step "format" cargo fmt --check
   fi
   step "page: build" tests/console.sh

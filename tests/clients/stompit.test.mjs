@@ -64,6 +64,31 @@ for (const version of ['1.0', '1.1', '1.2']) {
   });
 }
 
+test('stompit: a queue delivers again what is refused', async (t) => {
+  const client = await connect(t, {});
+  const destination = '/queue/stompit.again';
+  const heard = await subscribe(client, { destination, ack: 'client-individual' });
+  await send(client, { destination }, 'x');
+  client.nack((await heard.next('the message')).frame);
+  const again = await heard.next('the redelivery');
+  assert.deepEqual([String(again.body), again.headers.redelivered, again.headers['delivery-count']], ['x', 'true', '2']);
+  await within(WAIT_MS, new Promise((onReceipt) => client.ack(again.frame, {}, { onReceipt })), 'the receipt of ACK');
+});
+
+test('stompit: an ACK of what was acknowledged is an ERROR, and the end', async (t) => {
+  const client = await connect(t, {});
+  const destination = '/queue/stompit.twice';
+  const heard = await subscribe(client, { destination, ack: 'client-individual' });
+  await send(client, { destination }, 'x');
+  const message = await heard.next('the message');
+  client.ack(message.frame);
+  client.ack(message.frame);
+  const refusal = await client.refusals.next('ERROR');
+  assert.equal(refusal.message, 'Unknown message');
+  assert.equal(Number(refusal['content-length']), 'ACK names "0", which no delivered message waits for'.length);
+  await client.errors.next('the end');
+});
+
 test('stompit: heart-beats keep a quiet connection', async (t) => {
   const client = await connect(t, { 'heart-beat': '200,200' });
   const heard = await subscribe(client, { destination: '/topic/stompit.quiet' });
@@ -87,6 +112,15 @@ async function connect(t, headers) {
   });
   await within(WAIT_MS, connected, 'CONNECTED');
   client.on('error', (error) => client.errors.push(error));
+  client.refusals = new Queue();
+  // stompit 1.0 ends the stream of an ERROR's body with an error, and does not listen itself; which
+  // error it tells, the ERROR or the close right behind it, is a matter of luck.
+  const { ERROR: onError } = client._commandHandlers;
+  client._commandHandlers.ERROR = function (frame, ...rest) {
+    frame.on('error', () => {});
+    client.refusals.push(frame.headers);
+    return onError.call(this, frame, ...rest);
+  };
   return client;
 }
 

@@ -4,6 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import { TickerStrategy } from '@stomp/stompjs';
 import { WAYS, connect, receiptOf, send, subscribe, versions } from './clients.mjs';
 import { startServer } from './server.mjs';
+import { WAIT_MS, within } from './wait.mjs';
 
 let server;
 before(async () => {
@@ -83,8 +84,30 @@ for (const way of ['ws /ws', 'sockjs xhr-streaming']) {
       await client.closes.next('the close');
     });
 
+    test('a queue delivers again what is refused, and what a lost consumer had', async (t) => {
+      const destination = `/queue/again.${way.replace(/\W/g, '.')}`;
+      const [first, second] = [await peer(t, { reconnectDelay: 0 }), await peer(t)];
+      const options = { ack: 'client-individual', 'prefetch-count': '10' };
+      const heard = await subscribe(first, destination, options);
+      for (const body of ['0', '1']) await send(second, { destination, body });
+      const [refused, held] = await heard.take(2, 'both messages');
+      assert.equal(refused.headers.redelivered, undefined);
+      refused.nack();
+      const again = await heard.next('the redelivery');
+      assert.deepEqual([again.body, again.headers.redelivered, again.headers['delivery-count']], ['0', 'true', '2']);
+      const acked = receiptOf(first, 'acked');
+      again.ack({ receipt: 'acked' });
+      await acked;
+      assert.equal(held.body, '1');
+      const others = await subscribe(second, destination, options);
+      await within(WAIT_MS, first.deactivate({ force: true }), 'the end of the first');
+      const left = await others.next('what the first had');
+      assert.deepEqual([left.body, left.headers.redelivered, left.headers['delivery-count']], ['1', 'true', '2']);
+      left.ack();
+    });
+
     for (const heartbeatStrategy of [TickerStrategy.Interval, TickerStrategy.Worker]) {
-      // Node has no Web Worker of the kind that stompjs starts: there it falls back to an interval.
+      // Node has no Web Worker of the kind that stompjs starts: there it falls back to an interval; heart-beats.test.mjs has the worker.
       test(`heart-beats by ${heartbeatStrategy} keep a quiet connection`, async (t) => {
         const client = await peer(t, { heartbeatIncoming: 200, heartbeatOutgoing: 200, heartbeatStrategy, reconnectDelay: 0 });
         const heard = await subscribe(client, '/topic/quiet');

@@ -57,6 +57,10 @@ fn tokens(text: &str) -> Result<Vec<(usize, Token)>, SelectorError> {
                 number(&chars, at)?
             }
             c if begins_name(c) => word(&chars, at),
+            c @ ('.' | ':') => {
+                let reason = format!("{c:?} has no meaning here; a name with other characters stands in double quotes");
+                return Err(SelectorError { column, reason });
+            }
             c => return Err(SelectorError { column, reason: format!("{c:?} has no meaning here") }),
         };
         tokens.push((column, token));
@@ -335,8 +339,9 @@ fn begins_name(c: char) -> bool {
     c.is_alphabetic() || c == '_' || c == '$'
 }
 
+// JMS 3.8.1.1: a name is written as in Java, so without a dot.
 fn continues_name(c: char) -> bool {
-    c.is_alphanumeric() || c == '_' || c == '$' || c == '.'
+    c.is_alphanumeric() || c == '_' || c == '$'
 }
 
 const KEYWORDS: [&str; 11] = ["AND", "OR", "NOT", "BETWEEN", "IN", "LIKE", "ESCAPE", "IS", "NULL", "TRUE", "FALSE"];

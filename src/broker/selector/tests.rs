@@ -121,6 +121,7 @@ fn an_error_names_its_column_and_what_was_expected() {
         ("a LIKE 'x!' ESCAPE '!'", 8, "the pattern ends with its escape character '!'"),
         ("a BETWEEN 1 OR 2", 13, "expected AND"),
         ("a IS 1", 6, "expected NULL"),
+        ("foo.bar = 1", 4, "'.' has no meaning here; a name with other characters stands in double quotes"),
         ("é = ?", 5, "'?' has no meaning here"),
         ("a = 1x", 5, "1 is followed by a letter"),
         ("a = 1e999", 5, "1e999 is too large a number"),

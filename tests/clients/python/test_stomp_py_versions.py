@@ -48,6 +48,9 @@ class Dialogues:
         connection.subscribe(destination, id="s1", ack=ack, headers={"receipt": "live"})
         self.assertEqual(listener.receipt(), "live")
 
+    def lose(self, connection):
+        connection.transport.disconnect_socket()
+
     def topic(self):
         return f"/topic/stomp.py.{self.version}.{next(self.names)}"
 
@@ -164,6 +167,21 @@ class Dialogues:
         self.assertEqual(listener.receipt(), "done")
         self.assertTrue(listener.errors.empty())
 
+    def test_what_a_lost_consumer_had_is_delivered_again(self):
+        connection, listener = self.connect()
+        queue = self.topic().replace("/topic/", "/queue/")
+        self.subscribe(connection, listener, queue, ack="client-individual")
+        connection.send(queue, "x")
+        first = listener.message()
+        self.assertNotIn("redelivered", first.headers)
+        self.lose(connection)
+        other, others = self.connect()
+        self.subscribe(other, others, queue, ack="client-individual")
+        again = others.message()
+        self.assertEqual((again.body, again.headers["redelivered"], again.headers["delivery-count"]), ("x", "true", "2"))
+        self.acknowledge(other, again, receipt="a")
+        self.assertEqual(others.receipt(), "a")
+
     def test_an_error_carries_the_receipt_of_its_frame(self):
         connection, listener = self.connect()
         connection.commit("never-begun", headers={"receipt": "r"})
@@ -234,13 +252,38 @@ class Tcp12(Dialogues, HeartBeats, unittest.TestCase):
     version = "1.2"
 
 
-class WebSocket12(Dialogues, HeartBeats, unittest.TestCase):
-    version = "1.2"
+class WebSocket:
+    """stomp.py has a WebSocket for 1.2 alone: what speaks the others gets its transport."""
 
     def make(self, to, **options):
         host, port = to.url.removeprefix("http://").split(":")
         # Its default is a WebSocket text message, whatever the body.
-        return stomp.WSStompConnection([(host, int(port))], ws_path="/ws", binary_mode=True, **options)
+        connection = stomp.WSStompConnection([(host, int(port))], ws_path="/ws", binary_mode=True, **options)
+        if self.version == "1.2":
+            return connection
+        kind = {"1.0": stomp.StompConnection10, "1.1": stomp.StompConnection11}[self.version]
+        other = kind([(host, int(port))], **options)
+        for name, listener in other.transport.listeners.items():
+            connection.transport.set_listener(name, listener)
+        connection.remove_listener("protocol-listener")
+        connection.transport.set_listener("protocol-listener", other)
+        other.transport = connection.transport
+        return other
+
+    def lose(self, connection):
+        connection.transport.socket.shutdown()
+
+
+class WebSocket10(WebSocket, Dialogues, unittest.TestCase):
+    version = "1.0"
+
+
+class WebSocket11(WebSocket, Dialogues, HeartBeats, unittest.TestCase):
+    version = "1.1"
+
+
+class WebSocket12(WebSocket, Dialogues, HeartBeats, unittest.TestCase):
+    version = "1.2"
 
 
 if __name__ == "__main__":
