@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import unittest
 
 import stomp
@@ -271,7 +272,7 @@ class WebSocket:
         return other
 
     def lose(self, connection):
-        connection.transport.socket.shutdown()
+        connection.transport.socket.sock.shutdown(socket.SHUT_RDWR)
 
 
 class WebSocket10(WebSocket, Dialogues, unittest.TestCase):
