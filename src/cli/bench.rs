@@ -87,6 +87,9 @@ struct LoadArgs {
     /// Subscribers that do not read, in `slow`.
     #[arg(long, default_value_t = 10)]
     stalled: usize,
+    /// Offers permessage-deflate, with `ws` alone. Sends are not compressed.
+    #[arg(long)]
+    deflate: bool,
     /// The `overflow` header of the subscriptions.
     #[arg(long)]
     overflow: Option<String>,

@@ -18,6 +18,7 @@ pub(super) struct Arrivals {
     pub(super) begin: Instant,
     pub(super) state: RefCell<State>,
     deliveries: Cell<u64>,
+    octets: Cell<u64>,
     wanted: Cell<u64>,
     more: Notify,
 }
@@ -48,6 +49,7 @@ impl Arrivals {
             begin: clock::now(),
             state: RefCell::new(state),
             deliveries: Cell::new(0),
+            octets: Cell::new(0),
             wanted: Cell::new(u64::MAX),
             more: Notify::new(),
         }))
@@ -56,6 +58,11 @@ impl Arrivals {
     /// How many deliveries came.
     pub(super) fn deliveries(&self) -> u64 {
         self.deliveries.get()
+    }
+
+    /// How many octets came, as the socket had them.
+    pub(super) fn octets(&self) -> u64 {
+        self.octets.get()
     }
 
     /// Waits until that many deliveries came. What has not come for `patience` is told as lost
@@ -105,6 +112,8 @@ impl Arrivals {
 /// Counts what one subscriber gets, until it is lost.
 pub(super) async fn receive(mut client: Client, arrivals: Rc<Arrivals>) {
     let mut last = Vec::new();
+    // What it got before was no delivery.
+    client.take_octets();
     loop {
         let mut found = |frame: &[u8]| {
             if let Some(stamp) = Stamp::of(frame) {
@@ -114,6 +123,7 @@ pub(super) async fn receive(mut client: Client, arrivals: Rc<Arrivals>) {
         if let Err(error) = client.read(&mut found).await {
             return arrivals.on_lost_subscriber(&error);
         }
+        arrivals.octets.set(arrivals.octets.get() + client.take_octets());
     }
 }
 

@@ -19,6 +19,8 @@ use super::{HeartBeat, LoadArgs, Transport};
 pub(super) struct Client {
     sender: Sender,
     scanner: Scanner,
+    /// Octets received since they were asked for.
+    octets: u64,
     /// The beginnings of frames that came together and were not asked for yet.
     frames: VecDeque<Bytes>,
 }
@@ -46,18 +48,21 @@ struct Xhr {
 impl Client {
     /// Connects and waits for CONNECTED.
     pub(super) async fn connect(args: &LoadArgs, number: usize) -> io::Result<Self> {
+        if args.deflate && args.transport != Transport::Ws {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "--deflate goes with --transport ws alone"));
+        }
         let source = (!args.source.is_empty()).then(|| args.source[number % args.source.len()]);
         let stream = tcp(args.target, source).await?;
         // Unlike those of another run that is not over yet.
         let name = format!("bench{}-{number}", std::process::id());
         let (way, scanner, early) = match args.transport {
             Transport::Ws => {
-                let early = shake_hands(&stream, args.target, &args.path).await?;
+                let early = shake_hands(&stream, args.target, &args.path, args.deflate).await?;
                 (Way::WebSocket { is_sockjs: false }, Scanner::raw(), early)
             }
             Transport::SockjsWebsocket => {
                 let path = format!("{}/000/{name}/websocket", args.path);
-                let early = shake_hands(&stream, args.target, &path).await?;
+                let early = shake_hands(&stream, args.target, &path, false).await?;
                 (Way::WebSocket { is_sockjs: true }, Scanner::sockjs_websocket(), early)
             }
             Transport::SockjsXhrStreaming => {
@@ -69,7 +74,7 @@ impl Client {
             Transport::Tcp => (Way::Tcp, Scanner::stream(), Vec::new()),
         };
         let sender = Sender { stream: Rc::new(stream), way };
-        let mut client = Self { sender, scanner, frames: VecDeque::new() };
+        let mut client = Self { sender, scanner, octets: 0, frames: VecDeque::new() };
         client.scan(&early)?;
         let HeartBeat { send, receive } = client.sender.heart_beat(args);
         let host = args.target.ip();
@@ -97,6 +102,11 @@ impl Client {
                 _ => {}
             }
         }
+    }
+
+    /// How many octets it received since the last call.
+    pub(super) fn take_octets(&mut self) -> u64 {
+        std::mem::take(&mut self.octets)
     }
 
     /// What it sends by.
@@ -130,7 +140,10 @@ impl Client {
             buffer.resize(BUFFER_BYTES, 0);
             match stream.try_read(buffer) {
                 Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => self.scanner.feed(&buffer[..count], found),
+                Ok(count) => {
+                    self.octets += count as u64;
+                    self.scanner.feed(&buffer[..count], found)
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
                 Err(error) => Err(error),
             }
@@ -213,11 +226,12 @@ impl Xhr {
 }
 
 /// Answers what came behind the answer's head.
-async fn shake_hands(stream: &TcpStream, target: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
+async fn shake_hands(stream: &TcpStream, target: SocketAddr, path: &str, deflate: bool) -> io::Result<Vec<u8>> {
     let key = generate_key();
+    let offer = if deflate { "sec-websocket-extensions: permessage-deflate\r\n" } else { "" };
     let request = format!(
         "GET {path} HTTP/1.1\r\nhost: {target}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
-         sec-websocket-version: 13\r\nsec-websocket-key: {key}\r\nsec-websocket-protocol: v12.stomp\r\n\r\n"
+         sec-websocket-version: 13\r\nsec-websocket-key: {key}\r\nsec-websocket-protocol: v12.stomp\r\n{offer}\r\n"
     );
     write_all(stream, request.as_bytes()).await?;
     let mut end = 0;

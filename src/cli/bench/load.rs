@@ -59,6 +59,7 @@ pub(super) async fn fanout(
         deliveries,
         deliveries_per_second: deliveries as f64 / took.as_secs_f64(),
         megabytes_per_second: (deliveries * args.size as u64) as f64 / 1e6 / took.as_secs_f64(),
+        octets_per_delivery: (deliveries > 0).then(|| arrivals.octets() as f64 / deliveries as f64),
         latency_ms: Latency::of(&state.latency_us),
         lost: sent.expected.saturating_sub(deliveries),
         duplicated: state.duplicated,

@@ -19,6 +19,8 @@ pub(super) struct Report {
     pub(super) deliveries: u64,
     pub(super) deliveries_per_second: f64,
     pub(super) megabytes_per_second: f64,
+    /// As the sockets had them, with frames' heads.
+    pub(super) octets_per_delivery: Option<f64>,
     /// Of deliveries; in `connect`, of connections.
     pub(super) latency_ms: Option<Latency>,
     pub(super) lost: u64,
@@ -115,6 +117,7 @@ impl Report {
             deliveries: 0,
             deliveries_per_second: 0.0,
             megabytes_per_second: 0.0,
+            octets_per_delivery: None,
             latency_ms: None,
             lost: 0,
             duplicated: 0,
@@ -148,6 +151,9 @@ impl Report {
         if self.deliveries_per_second > 0.0 {
             rows.push(("deliveries/s", format!("{:.0}", self.deliveries_per_second)));
             rows.push(("MB/s", format!("{:.1}", self.megabytes_per_second)));
+            if let Some(octets) = self.octets_per_delivery {
+                rows.push(("octets on the wire each", format!("{octets:.0}")));
+            }
         }
         if let Some(Latency { p50, p95, p99, max }) = &self.latency_ms {
             rows.push(("latency p50, p95, p99, max", format!("{p50:.2}, {p95:.2}, {p99:.2}, {max:.2} ms")));

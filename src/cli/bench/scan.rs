@@ -10,6 +10,7 @@ use std::io;
 use memchr::memmem;
 
 use self::layers::{Chunks, Part, WebSocket};
+use crate::net::websocket::deflate;
 
 /// Takes one connection's octets apart.
 pub(super) struct Scanner {
@@ -69,8 +70,8 @@ impl Scanner {
             Layer::None => frames.feed(octets, found),
             Layer::WebSocket(layer) => layer.feed(octets, &mut |part| match part {
                 Part::Data(data) => frames.feed(data, found),
-                Part::End => {
-                    frames.end(found);
+                Part::End(is_compressed) => {
+                    frames.end(is_compressed, found);
                     Ok(())
                 }
                 Part::Ping(data) => {
@@ -103,8 +104,11 @@ impl Frames {
     }
 
     /// The end of a WebSocket message.
-    fn end(&mut self, found: &mut impl FnMut(&[u8])) {
+    fn end(&mut self, is_compressed: bool, found: &mut impl FnMut(&[u8])) {
         if let Self::Messages(kept) = self {
+            if is_compressed {
+                *kept = deflate::beginning(kept, KEPT_BYTES);
+            }
             if !matches!(kept.as_slice(), b"\n" | b"\r\n" | b"") {
                 found(kept);
             }

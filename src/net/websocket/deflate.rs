@@ -61,6 +61,12 @@ pub fn negotiate(headers: &HeaderMap, settings: Settings) -> Option<(Agreed, Hea
     Some((Agreed { settings, window }, HeaderValue::from_str(&answer).ok()?))
 }
 
+/// The first octets, `max` at most, of a compressed message of which the beginning is there: for
+/// readers that want no more of it.
+pub fn beginning(message: &[u8], max: usize) -> Vec<u8> {
+    flate::beginning(message, max)
+}
+
 /// What a client would do, as far as it matters here.
 struct Offer {
     server_max_window_bits: Option<u8>,

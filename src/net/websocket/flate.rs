@@ -75,6 +75,18 @@ pub(super) fn inflate(message: &[u8], max: usize) -> Result<Bytes, InflateError>
     Ok(out.into())
 }
 
+/// The first octets, `max` at most, of what the beginning of a compressed message decompresses to.
+pub(super) fn beginning(message: &[u8], max: usize) -> Vec<u8> {
+    let mut decompressor = DECOMPRESSOR.take().unwrap_or_else(|| Decompress::new(false));
+    decompressor.reset(false);
+    let mut out = Vec::with_capacity(max);
+    // What is broken shows where it breaks: what was before it is right.
+    let is_well = decompressor.decompress_vec(message, &mut out, FlushDecompress::Sync).is_ok();
+    DECOMPRESSOR.set(is_well.then_some(decompressor));
+    out.truncate(max);
+    out
+}
+
 /// Gives all of `input` to the decompressor; answers whether that was the end of its stream.
 fn take(decompressor: &mut Decompress, mut input: &[u8], out: &mut Vec<u8>, max: usize) -> Result<bool, InflateError> {
     loop {

@@ -10,14 +10,15 @@ pub(super) struct WebSocket {
     /// Octets of the frame's payload that are to come; `None` within a head.
     left: Option<u64>,
     control: Vec<u8>,
+    is_compressed: bool,
 }
 
 /// What a WebSocket frame brought.
 pub(super) enum Part<'a> {
     /// A part of a message.
     Data(&'a [u8]),
-    /// The message's end.
-    End,
+    /// The message's end, and whether it is compressed.
+    End(bool),
     /// A ping, to be answered with the same octets.
     Ping(&'a [u8]),
 }
@@ -42,6 +43,9 @@ impl WebSocket {
             let left = left - count as u64;
             self.left = Some(left);
             let opcode = self.head[0] & 0x0f;
+            if opcode == 1 || opcode == 2 {
+                self.is_compressed = self.head[0] & RSV1 != 0;
+            }
             if opcode < 8 {
                 take(Part::Data(payload))?;
             } else {
@@ -52,7 +56,7 @@ impl WebSocket {
             }
             self.left = None;
             match opcode {
-                0..8 if self.head[0] & 0x80 != 0 => take(Part::End)?,
+                0..8 if self.head[0] & 0x80 != 0 => take(Part::End(self.is_compressed))?,
                 8 => return Err(closed(&self.control)),
                 9 => take(Part::Ping(&self.control))?,
                 _ => {}
@@ -86,6 +90,9 @@ impl WebSocket {
         }
     }
 }
+
+/// RFC 7692 section 6: the message is compressed.
+const RSV1: u8 = 0x40;
 
 fn closed(payload: &[u8]) -> io::Error {
     let text = match payload.split_first_chunk::<2>() {
