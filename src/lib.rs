@@ -12,6 +12,7 @@
 //! | [`condition`] | what a subscriber wants of a destination's messages |
 //! | [`session`] | what every protocol's session is to its driver |
 //! | [`stomp`] | the STOMP wire format, and a session of it |
+//! | [`stream`] | log and metric streams and channels: JSON sessions beside STOMP's |
 //! | [`sockjs`] | SockJS frames, payloads, routes, and a session of it; [`sockjs::service`] joins them to HTTP |
 //! | [`broker`] | who wants what and who may do what; the bounded places where messages wait |
 //! | [`net`] | sockets and tasks: shards, WebSocket, the task that drives a session |

@@ -1,9 +1,13 @@
 import './theme.css';
 import './style.css';
 import './forms.css';
+import './logs.css';
+import { Alerts } from './alerts.js';
 import { Link, TRANSPORTS } from './link.js';
+import { Logs } from './logs.js';
 import { Overview } from './overview.js';
 import { StompConsole } from './stomp-console.js';
+import { installTabs } from './tabs.js';
 import { installTheme } from './theme.js';
 
 const byId = (id) => document.getElementById(id);
@@ -13,6 +17,9 @@ installTheme(byId('theme'), () => overview.recolour());
 
 const link = new Link({ state: showState, error: showError, connected: handleConnected });
 const stompConsole = new StompConsole(link, showError);
+const logs = new Logs(byId);
+const alerts = new Alerts(byId);
+installTabs(byId('tabs'), (name) => name === 'logs' && logs.handleShown());
 
 const settings = { transport: transportOfPage(), token: '', login: '', passcode: '' };
 installAlert();
@@ -23,6 +30,8 @@ function handleConnected(client) {
   // `latest`: a screen wants the newest numbers, not all of them.
   client.subscribe('/topic/metrics', handleMetrics, { overflow: 'latest' });
   client.publish({ destination: '/app/subscribe' });
+  logs.handleConnected(client);
+  alerts.handleConnected(client);
   stompConsole.handleConnected(client);
 }
 

@@ -8,11 +8,13 @@ use http::{HeaderMap, header};
 
 use crate::message::Credentials;
 
-/// The credentials of a request: `Authorization: Bearer …` or `Basic …`, else `access_token` or
-/// `token` of its query, else of its cookies, else whom the client's certificate names. Those of another scheme, or broken ones, are none.
+/// The credentials of a request: `Authorization: Bearer …` or `Basic …`, else the key in
+/// `X-API-Key`, else `access_token`, `token` or `api_key` of its query, else the tokens of its
+/// cookies, else whom the client's certificate names. Those of another scheme, or broken ones, are
+/// none.
 pub fn credentials(headers: &HeaderMap, query: &str, subject: Option<Arc<str>>) -> Option<Credentials> {
     let of_header = headers.get(header::AUTHORIZATION).and_then(|value| of_authorization(value.to_str().ok()?));
-    let said = of_header.or_else(|| of_query(query)).or_else(|| of_cookies(headers));
+    let said = of_header.or_else(|| of_key(headers)).or_else(|| of_query(query)).or_else(|| of_cookies(headers));
     said.or_else(|| subject.map(|subject| Credentials::Certificate((*subject).to_owned())))
 }
 
@@ -29,10 +31,16 @@ fn of_authorization(value: &str) -> Option<Credentials> {
     Some(Credentials::Password { login: login.into(), passcode: passcode.into() })
 }
 
+fn of_key(headers: &HeaderMap) -> Option<Credentials> {
+    Some(Credentials::ApiKey(headers.get("x-api-key")?.to_str().ok()?.trim().to_owned()))
+}
+
 fn of_query(query: &str) -> Option<Credentials> {
-    let mut pairs = form_urlencoded::parse(query.as_bytes());
-    let (_, token) = pairs.find(|(name, _)| TOKEN_NAMES.contains(&name.as_ref()))?;
-    Some(Credentials::Token(token.into_owned()))
+    form_urlencoded::parse(query.as_bytes()).find_map(|(name, value)| match name.as_ref() {
+        "api_key" => Some(Credentials::ApiKey(value.into_owned())),
+        name if TOKEN_NAMES.contains(&name) => Some(Credentials::Token(value.into_owned())),
+        _ => None,
+    })
 }
 
 fn of_cookies(headers: &HeaderMap) -> Option<Credentials> {
@@ -59,6 +67,7 @@ mod tests {
         assert_eq!(of("bearer abc", "token=x"), token("abc"));
         assert_eq!(of("Basic YW5uOmE6Yg==", ""), Some(password));
         assert_eq!(of("", "a=1&access_token=x%20y"), token("x y"));
+        assert_eq!(of("", "api_key=k"), Some(Credentials::ApiKey("k".into())));
         assert_eq!(of("Basic !", ""), None);
         assert_eq!(of("Digest x", ""), None);
         assert_eq!(of("", ""), None);
@@ -70,6 +79,13 @@ mod tests {
         headers.insert(header::COOKIE, HeaderValue::from_static("a=1; access_token=\"t\""));
         assert_eq!(credentials(&headers, "", None), Some(Credentials::Token("t".into())));
         assert_eq!(credentials(&headers, "token=q", None), Some(Credentials::Token("q".into())));
+    }
+
+    #[test]
+    fn a_key_in_its_header_comes_before_the_query() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-api-key", HeaderValue::from_static("k"));
+        assert_eq!(credentials(&headers, "token=q", None), Some(Credentials::ApiKey("k".into())));
     }
 
     fn of(authorization: &'static str, query: &str) -> Option<Credentials> {

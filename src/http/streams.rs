@@ -45,6 +45,7 @@ pub(super) struct Streams {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {
     WebSocket(Feed),
+    Channels,
     Events(Feed),
 }
 
@@ -54,6 +55,7 @@ impl Route {
             "/ws/logs" => Some(Self::WebSocket(Feed::Logs)),
             "/ws/metrics" => Some(Self::WebSocket(Feed::Metrics)),
             "/ws/combined" => Some(Self::WebSocket(Feed::Combined)),
+            "/ws/channels" => Some(Self::Channels),
             "/stream/logs" => Some(Self::Events(Feed::Logs)),
             "/stream/metrics" => Some(Self::Events(Feed::Metrics)),
             "/stream/combined" => Some(Self::Events(Feed::Combined)),
@@ -127,17 +129,19 @@ impl Streams {
         }
         match (route, request.method()) {
             (Route::Events(_), &Method::OPTIONS) => Ok(preflight()),
-            (Route::WebSocket(feed), &Method::GET) => self.upgrade(feed, request, peer),
+            (Route::WebSocket(feed), &Method::GET) => self.upgrade(Some(feed), request, peer),
+            (Route::Channels, &Method::GET) => self.upgrade(None, request, peer),
             (Route::Events(feed), &Method::GET) => self.events(feed, request, peer).await,
             _ => Err(Refused::Method),
         }
     }
 
-    fn upgrade<B>(&self, feed: Feed, request: &mut Request<B>, peer: &str) -> Result<Response<Body>, Refused> {
+    /// Without a feed, to channels.
+    fn upgrade<B>(&self, feed: Option<Feed>, request: &mut Request<B>, peer: &str) -> Result<Response<Body>, Refused> {
         let query = Query::of(request.uri().query());
         let agreed = handshake::accept(request.headers(), &[KEY_PROTOCOL], self.deflate)?;
-        let who = Who::Named(credentials(request));
-        let opening = Opening { feed, form: Form::Json, filter: query.filter()?, interval: query.interval()?, who };
+        let credentials = credentials(request);
+        let (filter, interval) = (query.filter()?, query.interval()?);
         let on_upgrade = request.extensions_mut().remove::<OnUpgrade>().ok_or(Refused::NoUpgrade)?;
         let (streams, peer) = (self.clone(), peer.to_owned());
         self.fanout.spawn(async move {
@@ -145,8 +149,19 @@ impl Streams {
                 Ok((stream, read_ahead)) => {
                     let socket = WebSocket::new(stream, &read_ahead, &streams.websocket, agreed.deflate);
                     let socket = RawWebSocket(socket);
-                    let session = streams.session(socket.framing(), opening);
-                    streams.fanout.drive(Box::new(socket), &peer, session);
+                    let framing = socket.framing();
+                    match feed {
+                        Some(feed) => {
+                            let who = Who::Named(credentials);
+                            let opening = Opening { feed, form: Form::Json, filter, interval, who };
+                            streams.fanout.drive(Box::new(socket), &peer, streams.session(framing, opening));
+                        }
+                        None => {
+                            let settings = Arc::clone(&streams.settings);
+                            let session = stream::channel::Session::new(settings, framing, credentials, clock::now());
+                            streams.fanout.drive(Box::new(socket), &peer, session);
+                        }
+                    }
                 }
                 Err(error) => debug!(peer, %error, "the upgrade did not come about"),
             }
@@ -205,13 +220,11 @@ impl Streams {
     }
 }
 
-/// The key, as these clients give it, or else what any other request may carry.
+/// What any request may carry, or the key as a page gives it.
 fn credentials<B>(request: &Request<B>) -> Option<Credentials> {
     let (headers, query) = (request.headers(), request.uri().query().unwrap_or_default());
-    let of_header = headers.get("x-api-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
-    let of_query = || Query::of(Some(query)).value("api_key").map(Cow::into_owned);
-    let key = of_header.or_else(of_query).or_else(|| key_of_subprotocol(headers));
-    key.map(Credentials::ApiKey).or_else(|| {
+    let key = key_of_subprotocol(headers).map(Credentials::ApiKey);
+    key.or_else(|| {
         let subject = request.extensions().get::<PeerSubject>().map(|subject| Arc::clone(&subject.0));
         auth::credentials(headers, query, subject)
     })

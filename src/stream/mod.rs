@@ -5,6 +5,7 @@
 //! What does not: where the log lines and gauges come from (`feeds`), who gets a message
 //! (`broker`), and the requests that open a stream (`http`).
 
+pub mod channel;
 mod command;
 pub mod envelope;
 pub mod event;
