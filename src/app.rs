@@ -165,6 +165,8 @@ impl App {
 struct Stop {
     /// Closing every connection properly.
     gently: CancellationToken,
+    /// Once all sessions are closed: answering HTTP, too.
+    http: CancellationToken,
     /// Dropping what is left.
     at_once: CancellationToken,
 }
@@ -290,10 +292,11 @@ async fn run_shard(
     stop: Stop,
 ) -> io::Result<()> {
     let listener = shard::into_tokio(listener)?;
+    let sockjs = site.sockjs.clone();
     let mut messages = tokio::task::spawn_local(Rc::clone(&fanout).run());
     let mut sessions = tokio::task::spawn_local(home.run(Rc::new(StompConnections(Rc::clone(&fanout)))));
     let answers = http::handler(site, Rc::clone(&fanout));
-    let serving = serve(listener, in_use.identity, http, stop.gently.clone(), answers);
+    let serving = serve(listener, in_use.identity, http, stop.http.clone(), answers);
     let mut serving = tokio::task::spawn_local(serving);
     let tcp = match tcp_listener {
         None => None,
@@ -307,11 +310,14 @@ async fn run_shard(
     };
     let drained = async {
         stop.gently.cancelled().await;
+        sockjs.begin_drain();
         if let Some(tcp) = tcp {
             tcp.await?;
         }
         // Sessions first: what they say last goes out through responses that are still open.
         fanout.drain().await;
+        sockjs.finish_drain().await;
+        stop.http.cancel();
         (&mut serving).await
     };
     // A shard that lost one of its parts must not look as if it served.

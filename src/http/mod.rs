@@ -31,7 +31,7 @@ use crate::message::Destination;
 use crate::net::fanout::Fanout;
 use crate::net::http::{PeerAddress, RequestBody};
 use crate::net::websocket::{self, deflate};
-use crate::sockjs::service::Service;
+use crate::sockjs::service::{self, Service};
 use crate::stream;
 
 /// What the HTTP side needs.
@@ -82,6 +82,12 @@ pub fn handler(
         let route = Route::of(request.uri().path());
         let below = below_mount(request.uri().path(), &site.mount).map(str::to_owned);
         let peer = request.extensions().get::<PeerAddress>().map_or_else(String::new, |peer| peer.0.to_string());
+        // Only SockJS clients that still have to be told something are answered to the last.
+        if site.sockjs.is_draining() && (route.is_some() || below.is_none()) {
+            let mut response = Response::new(Body::SockJs(service::Body::Whole(service::SHUTTING_DOWN.into())));
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            return Box::pin(async move { Ok(response) });
+        }
         if let (Some(streams), Some(route)) = (&streams, route) {
             let streams = streams.clone();
             return Box::pin(async move { Ok(streams.handle(route, request, peer).await) });

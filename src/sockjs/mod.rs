@@ -4,6 +4,9 @@
 //! the broker, or what the messages mean. Nothing in [`frame`], [`payload`], [`framing`],
 //! [`route`], [`answer`] and [`Session`] names a socket, a task, a clock or randomness.
 //!
+//! sockjs-client's script for the iframe page is in the source (`client/`, MIT, its licence beside
+//! it) and not taken from npm by the build: `cargo build` alone has to make a server that serves it.
+//!
 //! Where the protocol leaves a choice, or this differs from the reference server:
 //!
 //! | here | why | test |

@@ -53,6 +53,7 @@
 mod addresses;
 mod body;
 mod counted;
+mod farewells;
 mod home;
 mod owner;
 mod session_io;
@@ -76,6 +77,7 @@ use tokio::time::timeout;
 use self::addresses::Addresses;
 pub use self::body::{Body, Flow, Reader, Writer, pipe};
 pub use self::counted::{Counters, Reading};
+use self::farewells::Farewells;
 pub use self::home::Home;
 use self::home::{Admission, Errand, Receive, Upgrade};
 use self::owner::Fingerprint;
@@ -100,6 +102,7 @@ pub struct Service {
     homes: Arc<[mpsc::Sender<Errand>]>,
     counters: Arc<[Arc<Counters>]>,
     addresses: Arc<Addresses>,
+    farewells: Arc<Farewells>,
     hasher: RandomState,
 }
 
@@ -137,6 +140,7 @@ impl Service {
         let homes: Arc<[_]> = homes.into();
         let counters: Arc<[_]> = (0..shards).map(|_| Arc::new(Counters::default())).collect();
         let addresses = Addresses::new(settings.sessions_per_address);
+        let farewells = Farewells::new(shards);
         let hasher = RandomState::new();
         let service = |(own, errands)| {
             let service = Self {
@@ -147,6 +151,7 @@ impl Service {
                 homes: Arc::clone(&homes),
                 counters: Arc::clone(&counters),
                 addresses: Arc::clone(&addresses),
+                farewells: Arc::clone(&farewells),
                 hasher: hasher.clone(),
             };
             let home = Home {
@@ -156,10 +161,28 @@ impl Service {
                 max_sessions: max_sessions.div_ceil(shards),
                 counters: Arc::clone(&counters[own]),
                 addresses: Arc::clone(&addresses),
+                farewells: Arc::clone(&farewells),
             };
             (service, home)
         };
         errands.into_iter().enumerate().map(service).collect()
+    }
+
+    /// From now on only requests of sessions that are there are answered, on all shards.
+    pub fn begin_drain(&self) {
+        self.farewells.begin();
+    }
+
+    /// Whether it is to be closed.
+    pub fn is_draining(&self) -> bool {
+        self.farewells.is_draining()
+    }
+
+    /// To be called once on each shard, after its application closed all connections. Resolves
+    /// when every client that was between two polls has fetched its close frame, on whichever
+    /// shard, and after two seconds at most: until then, keep serving requests.
+    pub async fn finish_drain(&self) {
+        self.farewells.finish().await;
     }
 
     /// What the counters of a transport stand at, all shards together.
@@ -178,6 +201,11 @@ impl Service {
         let route = self.route(&parts.method, below, is_upgrade);
         let mut response = Response::new(Body::Whole(Bytes::new()));
         answer::put_headers(&route, &self.settings, Utc::now(), &parts.headers, response.headers_mut());
+        let is_of_session = matches!(route, Route::Receive { .. } | Route::Send { .. });
+        if self.is_draining() && !is_of_session {
+            set_error(&mut response, StatusCode::SERVICE_UNAVAILABLE, SHUTTING_DOWN);
+            return response;
+        }
         match &route {
             Route::Iframe => {
                 let mount = parts.uri.path().strip_suffix(below).unwrap_or_default();
@@ -191,7 +219,7 @@ impl Service {
             Route::NotFound => set_error(&mut response, StatusCode::NOT_FOUND, "Not found."),
             Route::MethodNotAllowed { .. } => set(&mut response, StatusCode::METHOD_NOT_ALLOWED, ""),
             Route::Receive { session, transport } => {
-                self.receive(session, *transport, &parts, peer, &mut response).await;
+                self.receive(session, *transport, &mut parts, peer, &mut response).await;
             }
             Route::Send { session, transport } => self.send(session, *transport, &parts, body, &mut response).await,
             Route::WebSocket => self.upgrade(&mut parts, Transport::WebSocket, peer, &mut response).await,
@@ -227,7 +255,7 @@ impl Service {
         let errand =
             Errand::Upgrade(Box::new(Upgrade { on_upgrade, transport, deflate: accepted.deflate, client, seat }));
         if self.homes[self.own].send(errand).await.is_err() {
-            return set_error(response, StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down.");
+            return set_error(response, StatusCode::SERVICE_UNAVAILABLE, SHUTTING_DOWN);
         }
         *response.headers_mut() = accepted.headers;
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -237,7 +265,7 @@ impl Service {
         &self,
         session: &str,
         transport: ReceiveTransport,
-        parts: &Parts,
+        parts: &mut Parts,
         peer: String,
         response: &mut Response<Body>,
     ) {
@@ -269,8 +297,8 @@ impl Service {
             Ok(Admission::TooManyOfAddress) => {
                 set_error(response, StatusCode::TOO_MANY_REQUESTS, TOO_MANY_OF_ADDRESS);
             }
-            Ok(Admission::Attached) | Err(_) => {
-                set_error(response, StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down.");
+            Ok(Admission::Attached | Admission::ShuttingDown) | Err(_) => {
+                set_error(response, StatusCode::SERVICE_UNAVAILABLE, SHUTTING_DOWN);
             }
         }
     }
@@ -308,7 +336,7 @@ impl Service {
         let from = Fingerprint::of(&parts.headers, &self.hasher);
         let errand = Errand::Send { session: session.into(), from, messages, reply };
         if self.home(session).send(errand).await.is_err() {
-            return set_error(response, StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down.");
+            return set_error(response, StatusCode::SERVICE_UNAVAILABLE, SHUTTING_DOWN);
         }
         match (timeout(SEND_WAIT, answer).await, transport) {
             (Ok(Ok(Ok(()))), SendTransport::Xhr) => set(response, StatusCode::NO_CONTENT, ""),
@@ -328,9 +356,10 @@ impl Service {
     }
 }
 
-fn client(parts: &Parts, peer: String) -> Client {
+/// The headers are taken along: nobody else needs them any more.
+fn client(parts: &mut Parts, peer: String) -> Client {
     let subject = parts.extensions.get::<PeerSubject>().map(|subject| Arc::clone(&subject.0));
-    Client { peer, headers: parts.headers.clone(), query: parts.uri.query().unwrap_or("").into(), subject }
+    Client { peer, headers: std::mem::take(&mut parts.headers), query: parts.uri.query().unwrap_or("").into(), subject }
 }
 
 fn set(response: &mut Response<Body>, status: StatusCode, body: impl Into<Bytes>) {
@@ -409,6 +438,9 @@ fn entropy() -> u32 {
     let _ = getrandom::fill(&mut octets);
     u32::from_ne_bytes(octets)
 }
+
+/// The body of the 503 that answers what comes while the server shuts down.
+pub const SHUTTING_DOWN: &str = "The server is shutting down.";
 
 const NOT_YOURS: &str = "The session belongs to another client.";
 

@@ -28,6 +28,8 @@ pub struct Session {
     inbox: VecDeque<String>,
     inbox_bytes: usize,
     actions: VecDeque<Action>,
+    /// Whether the application has closed and no receiver was told.
+    owes_close: bool,
     /// With a receiver: when it has been silent for long. Without: when the session ends.
     deadline: Option<Instant>,
     /// When the latest input came.
@@ -127,6 +129,7 @@ impl Session {
             inbox: VecDeque::new(),
             inbox_bytes: 0,
             actions: VecDeque::new(),
+            owes_close: false,
             deadline: now.checked_add(settings.disconnect_delay),
             now,
             limits: Limits {
@@ -284,7 +287,13 @@ impl Session {
             return;
         }
         self.clear_inbox();
+        self.owes_close = !matches!(self.state, State::Opening);
         self.on_closing(Close::new(code, reason));
+    }
+
+    /// Whether the application has closed, and the client still has to fetch that.
+    pub fn owes_close(&self) -> bool {
+        self.owes_close
     }
 
     /// When [`Session::handle_timeout`] wants to be called.
@@ -337,6 +346,7 @@ impl Session {
             self.actions.push_back(Action::Interrupted);
         }
         self.state = State::Closed;
+        self.owes_close = false;
         self.deadline = None;
         self.clear_outbox();
         self.actions.push_back(Action::Ended);
@@ -372,6 +382,7 @@ impl Session {
         // sockjs-protocol test_closeSession, test_close_frame
         if let (State::Closing(close), Some(_)) = (&self.state, &self.receiver) {
             let close = close.clone();
+            self.owes_close = false;
             self.transmit(Frame::Close(close));
             self.end_receiver();
         }

@@ -21,7 +21,7 @@ async fn every_kind_of_client_is_told_and_the_server_ends_within_the_drain_time(
     let mut framed = Stomp::upgrade(stream, address, "/ws/0/framed/websocket").await;
     assert_eq!(framed.text().await, "o");
     let mut streaming = Stream::connected(address, "streaming", "").await;
-    let mut polling = open_poll(address).await;
+    let (mut polling, path) = open_poll(address).await;
 
     server.ask_to_stop();
     for client in [&mut raw, &mut mute] {
@@ -39,7 +39,9 @@ async fn every_kind_of_client_is_told_and_the_server_ends_within_the_drain_time(
     assert!(said.ends_with("c[1013,\"Try again later\"]\n"), "{said}");
     let (status, frames) = polling.answer().await;
     assert!(status == 200 && frames.starts_with("a[\"ERROR\\nmessage:Server shutting down\\n"), "{frames}");
-    drop((raw, mute, framed, streaming, polling));
+    let mut next = Http::open(address).await;
+    assert_eq!(next.post(&path, "").await, (200, "c[1013,\"Try again later\"]\n".into()));
+    drop((raw, mute, framed, streaming, polling, next));
     let took = server.stopped().await;
     assert!(took < Duration::from_secs(5), "it took {took:?}");
     drop(idle);
@@ -48,7 +50,7 @@ async fn every_kind_of_client_is_told_and_the_server_ends_within_the_drain_time(
 
 /// A poll that the server holds: a second one of its session is turned away. Where the second
 /// came first it is held itself, and the next session is tried.
-async fn open_poll(address: SocketAddr) -> Http {
+async fn open_poll(address: SocketAddr) -> (Http, String) {
     for number in 0.. {
         let path = format!("/ws/0/polling{number}/xhr");
         let mut first = Http::open(address).await;
@@ -57,10 +59,41 @@ async fn open_poll(address: SocketAddr) -> Http {
         let mut second = Http::open(address).await;
         if let Ok((_, frame)) = timeout(Duration::from_secs(2), second.post(&path, "")).await {
             assert_eq!(frame, "c[2010,\"Another connection still open\"]\n");
-            return first;
+            return (first, path);
         }
     }
     unreachable!("the numbers do not end")
+}
+
+#[tokio::test]
+async fn a_client_between_two_polls_is_told_and_newcomers_are_turned_away() {
+    let mut server = Server::start(2, "server.drain_timeout = \"10s\"");
+    let address = server.address;
+    let mut polls = Vec::new();
+    for number in 0..8 {
+        let path = format!("/ws/0/between{number}/xhr");
+        assert_eq!(Http::open(address).await.post(&path, "").await.1, "o\n");
+        polls.push(path);
+    }
+    server.ask_to_stop();
+    // It turns newcomers away from then on.
+    while Http::open(address).await.post("/ws/0/new/xhr", "").await.0 != 503 {}
+    for page in ["/ws/info", "/api/v1/health"] {
+        let mut http = Http::open(address).await;
+        http.request("GET", page, "HTTP/1.1", "").await;
+        assert_eq!(http.answer().await, (503, "The server is shutting down.".into()));
+    }
+    for path in polls {
+        let mut said = String::new();
+        while !said.contains("c[1013,\"Try again later\"]\n") {
+            let (status, frames) = Http::open(address).await.post(&path, "").await;
+            assert_eq!(status, 200);
+            said += &frames;
+        }
+    }
+    let took = server.stopped().await;
+    assert!(took < Duration::from_secs(2), "it took {took:?}");
+    assert!(TcpStream::connect(address).await.is_err());
 }
 
 #[tokio::test]

@@ -76,8 +76,9 @@ export async function startHolder(url) {
   return { url: `http://127.0.0.1:${server.address().port}`, stop };
 }
 
-/** A TCP proxy that cuts each connection after a while. */
-export async function startCutter(url, longest) {
+/** A TCP proxy that cuts each connection after a while, which the seed decides. */
+export async function startCutter(url, longest, seed) {
+  const random = () => (seed = (seed * 48_271) % 0x7fffffff) / 0x7fffffff;
   const target = Number(new URL(url).port);
   const open = new Set();
   const server = createServer((inner) => {
@@ -85,7 +86,7 @@ export async function startCutter(url, longest) {
     const timer = setTimeout(() => {
       cutter.cuts += 1;
       cut();
-    }, Math.random() * longest);
+    }, random() * longest);
     const cut = () => {
       clearTimeout(timer);
       inner.destroy();

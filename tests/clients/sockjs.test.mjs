@@ -49,6 +49,18 @@ describe('in Node', () => {
   }
 });
 
+test('a client that polls is told when the server shuts down', async (t) => {
+  const server = await startServer();
+  t.after(() => server.kill());
+  const socket = new SockJS(`${server.url}/ws`, null, { transports: ['xhr-polling'] });
+  const frames = new Queue();
+  socket.onopen = () => frames.push('open');
+  socket.onclose = ({ code, reason }) => frames.push(`closed: ${code} ${reason}`);
+  assert.equal(await frames.next('open'), 'open');
+  await server.stop();
+  assert.equal(await frames.next('the close'), 'closed: 1013 Try again later');
+});
+
 describe('in Chromium', () => {
   let server, echo, browser, site;
   before(async () => {
@@ -144,7 +156,7 @@ describe('behind a proxy that cuts connections at random', () => {
       // In Node, sockjs-client does not see that a stream broke: STOMP's heart-beats do.
       const server = await startServer({ config: '[stomp]\nheart_beat_send = "200ms"\nheart_beat_receive = "200ms"\n' });
       t.after(() => server.kill());
-      const cutter = await startCutter(server.url, 800);
+      const cutter = await startCutter(server.url, 800, 20_240_607);
       t.after(() => cutter.stop());
       const webSocketFactory = () => new SockJS(`${cutter.url}/ws`, null, { transports: [name] });
       // Before CONNECTED there are no heart-beats to see it: a time limit does.
@@ -159,7 +171,11 @@ describe('behind a proxy that cuts connections at random', () => {
       for (let n = 0; n < 4; n++) {
         await client.connects.next(`connection ${n}`);
       }
-      await metrics.next('metrics');
+      // A new subscription begins with the newest value: nothing older follows what came before the cut.
+      const numbers = [];
+      do numbers.push(Number((await metrics.next('metrics')).headers['message-id']));
+      while (metrics.length > 0);
+      assert.deepEqual(numbers, numbers.toSorted((one, other) => one - other));
       assert.ok(cutter.cuts >= 3, `${cutter.cuts} cuts`);
     });
   }

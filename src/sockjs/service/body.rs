@@ -110,6 +110,14 @@ impl Writer {
         false
     }
 
+    /// Adds octets and ends the response after them.
+    pub(super) fn write_last(&self, octets: Octets) {
+        let mut pipe = lock(&self.0);
+        pipe.pieces.push_back(octets);
+        pipe.has_ended = true;
+        wake(pipe.reader.take(), pipe);
+    }
+
     /// Ends the response after what was written.
     pub fn end(&self) {
         let mut pipe = lock(&self.0);

@@ -13,6 +13,7 @@ use tracing::{debug, error};
 use super::addresses::{Addresses, Seat};
 use super::body::Writer;
 use super::counted::{Counted, Counters};
+use super::farewells::Farewells;
 use super::owner::{Fingerprint, Owner};
 use super::session_io::{HttpSession, SendError, SessionIo};
 use super::websocket_io::SockJsWebSocketIo;
@@ -61,6 +62,7 @@ pub(super) enum Admission {
     NotYours,
     TooManySessions,
     TooManyOfAddress,
+    ShuttingDown,
 }
 
 /// One shard's sessions; runs on that shard.
@@ -71,6 +73,7 @@ pub struct Home {
     pub(super) max_sessions: usize,
     pub(super) counters: Arc<Counters>,
     pub(super) addresses: Arc<Addresses>,
+    pub(super) farewells: Arc<Farewells>,
 }
 
 /// The live sessions by name. No borrow is held while anything else is called.
@@ -137,6 +140,7 @@ impl Home {
                 Admission::Attached
             }
             Some(_) => Admission::NotYours,
+            None if self.farewells.is_draining() => Admission::ShuttingDown,
             None if sessions.len() >= self.max_sessions => Admission::TooManySessions,
             None => match self.addresses.enter(&client.peer) {
                 Some(seat) => {
@@ -154,7 +158,7 @@ impl Home {
     }
 
     fn open(&self, sessions: &Sessions, name: Box<str>, owner: Owner, seat: Seat) -> Rc<HttpSession> {
-        let session = HttpSession::new(&self.settings, owner);
+        let session = HttpSession::new(&self.settings, owner, Arc::clone(&self.farewells));
         sessions.insert(name.clone(), Rc::clone(&session));
         let registered = Registered { name, session: Rc::clone(&session), sessions: sessions.clone(), _seat: seat };
         tokio::task::spawn_local(async move {

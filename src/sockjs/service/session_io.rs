@@ -6,6 +6,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use super::body::{Flow, Writer};
+use super::farewells::{Farewells, Owed};
 use super::owner::Owner;
 use crate::message::{Framing, Image};
 use crate::net::clock;
@@ -37,6 +39,8 @@ pub(super) struct HttpSession {
     is_lost: Cell<bool>,
     said_farewell: Cell<bool>,
     ended: Cell<bool>,
+    farewells: Arc<Farewells>,
+    owed: RefCell<Option<Owed>>,
 }
 
 type Waiting = (Vec<String>, oneshot::Sender<Result<(), SendError>>);
@@ -50,7 +54,7 @@ pub(super) enum SendError {
 }
 
 impl HttpSession {
-    pub(super) fn new(settings: &Settings, owner: Owner) -> Rc<Self> {
+    pub(super) fn new(settings: &Settings, owner: Owner, farewells: Arc<Farewells>) -> Rc<Self> {
         Rc::new(Self {
             owner,
             session: RefCell::new(Session::new(settings, clock::now())),
@@ -64,6 +68,8 @@ impl HttpSession {
             is_lost: Cell::new(false),
             said_farewell: Cell::new(false),
             ended: Cell::new(false),
+            farewells,
+            owed: RefCell::default(),
         })
     }
 
@@ -168,31 +174,46 @@ impl HttpSession {
     }
 
     fn perform(&self) {
-        loop {
-            let action = self.session.borrow_mut().poll_action();
+        let mut next = self.poll_action();
+        while let Some(action) = next.take() {
             match action {
-                Some(Action::Send { receiver, octets }) => {
-                    let is_taken = self.with_response(receiver, |body| body.write(octets));
-                    if is_taken == Some(true) {
+                Action::Send { receiver, octets } => {
+                    next = self.poll_action();
+                    if next == Some(Action::EndReceiver { receiver }) {
+                        // In one write with the end.
+                        self.with_response(receiver, |body| body.write_last(octets));
+                        next = None;
+                    } else if self.with_response(receiver, |body| body.write(octets)) == Some(true) {
                         self.session.borrow_mut().handle_receiver_ready(clock::now(), receiver);
                     }
                 }
-                Some(Action::EndReceiver { receiver }) => {
+                Action::EndReceiver { receiver } => {
                     self.with_response(receiver, Writer::end);
                 }
                 // Its opener hands it to the application.
-                Some(Action::Opened) => {}
-                Some(Action::Interrupted) => {
+                Action::Opened => {}
+                Action::Interrupted => {
                     self.is_lost.set(true);
                     wake(&self.application);
                 }
-                Some(Action::Ended) => {
+                Action::Ended => {
                     self.ended.set(true);
                     wake(&self.driver);
                 }
-                None => return,
+            }
+            if next.is_none() {
+                next = self.poll_action();
             }
         }
+        let owes_close = self.session.borrow().owes_close();
+        let mut owed = self.owed.borrow_mut();
+        if owes_close != owed.is_some() {
+            *owed = owes_close.then(|| Owed::new(&self.farewells));
+        }
+    }
+
+    fn poll_action(&self) -> Option<Action> {
+        self.session.borrow_mut().poll_action()
     }
 
     fn with_response<T>(&self, receiver: ReceiverId, act: impl FnOnce(&Writer) -> T) -> Option<T> {
@@ -372,6 +393,6 @@ mod tests {
 
     fn new_session() -> Rc<HttpSession> {
         let nobody = Fingerprint::of(&http::HeaderMap::new(), &RandomState::new());
-        HttpSession::new(&Settings::conformance(), Owner::new(Transport::Xhr, nobody))
+        HttpSession::new(&Settings::conformance(), Owner::new(Transport::Xhr, nobody), Farewells::new(1))
     }
 }

@@ -352,6 +352,27 @@ fn a_close_between_two_polls_is_kept_for_the_whole_disconnect_delay() {
 }
 
 #[test]
+fn a_close_is_owed_until_a_receiver_is_told_or_the_session_is_over() {
+    let close = |script: &mut Script| script.session.close(script.now, 3000, "Go away!");
+    let mut script = Script::polled();
+    close(&mut script);
+    assert!(script.session.owes_close());
+    script.attach(B, ReceiverKind::Xhr);
+    assert!(!script.session.owes_close());
+    let mut script = Script::polled();
+    close(&mut script);
+    script.advance(5000);
+    assert!(!script.session.owes_close());
+    // Nobody is there who could fetch it.
+    let mut script = Script::new();
+    close(&mut script);
+    assert!(!script.session.owes_close());
+    let mut script = Script::streaming();
+    script.session.handle_detach(script.now, A, true);
+    assert!(!script.session.owes_close());
+}
+
+#[test]
 fn a_close_unlinks_the_receiver_so_that_the_next_gets_the_same_close() {
     // sockjs-protocol test_close_frame
     let mut script = Script::streaming();
