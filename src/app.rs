@@ -24,9 +24,12 @@ use crate::broker::topic::RetainedLimits;
 use crate::broker::{self, Broker};
 use crate::config::Config;
 use crate::feeds::events::Events;
+use crate::feeds::licenses::Licenses;
 use crate::feeds::schedule::Broadcast;
+use crate::feeds::status::About;
+use crate::feeds::system::Gauges;
 use crate::feeds::{demo, logs, metrics, schedule, sys};
-use crate::http::{self, Site, StreamSettings};
+use crate::http::{self, Site, Sources, StreamSettings};
 use crate::message::{Destination, Publication};
 use crate::net::fanout::Fanout;
 use crate::net::http::{Settings as HttpSettings, serve};
@@ -130,10 +133,13 @@ impl App {
         let tcp_scheme = if self.config.tcp.identity.is_some() { "tls" } else { "tcp" };
         let scheme = if self.config.server.identity.is_some() { "https" } else { "http" };
         let Self { config, in_use, broker, events, is_demo, address, listeners, tcp_listeners } = self;
+        let sources = new_sources(&config, &broker);
         let stop = Stop::default();
-        let shards = start_shards(&config, &broker, events.as_ref(), listeners, tcp_listeners, &in_use, &stop)
+        let listeners = (listeners, tcp_listeners);
+        let shards = start_shards(&config, &broker, events.as_ref(), &sources, listeners, &in_use, &stop)
             .map_err(AppError::Shard)?;
         let mut feeds = start_feeds(&config, is_demo, &broker, events);
+        start_sources(&config, sources, &mut feeds);
         if let Some(tcp_address) = tcp_address {
             info!("listening on {tcp_scheme}://{tcp_address}");
         }
@@ -217,12 +223,22 @@ fn new_broker(config: &Config, events: Option<&Arc<Events>>) -> Broker {
     Broker::new(settings, Access::new(config.auth.clone()), handlers)
 }
 
+fn new_sources(config: &Config, broker: &Broker) -> Sources {
+    let licenses = Arc::new(Licenses::default());
+    let gauges = Gauges::new(broker.clone(), Arc::clone(&licenses), config.system.disk.clone());
+    Sources { licenses, gauges, about: About::new(metrics::moment(), config.server.shards.get()) }
+}
+
+fn start_sources(config: &Config, sources: Sources, feeds: &mut JoinSet<()>) {
+    feeds.spawn(sources.gauges.publish_periodically(config.system.interval));
+}
+
 fn start_shards(
     config: &Config,
     broker: &Broker,
     events: Option<&Arc<Events>>,
-    listeners: Vec<TcpListener>,
-    tcp_listeners: Vec<TcpListener>,
+    sources: &Sources,
+    (listeners, tcp_listeners): (Vec<TcpListener>, Vec<TcpListener>),
     in_use: &InUse,
     stop: &Stop,
 ) -> io::Result<Vec<Shard>> {
@@ -247,6 +263,7 @@ fn start_shards(
             sockjs,
             broker: broker.clone(),
             events: events.map(|events| (Arc::clone(events), config.metrics.destination.clone())),
+            sources: sources.clone(),
             max_body_bytes: config.server.http_body_bytes,
             origins: config.sockjs.service.origins.clone(),
             streams: config.streams.enabled.then(|| StreamSettings {

@@ -19,6 +19,7 @@ mod units;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::error::{ConfigError, Place};
@@ -58,6 +59,8 @@ pub struct Config {
     pub auth: broker_auth::Settings,
     /// The event metrics.
     pub metrics: Metrics,
+    /// The machine's gauges.
+    pub system: System,
     /// What is published by the clock.
     pub schedule: Vec<Schedule>,
     written: raw::Raw,
@@ -216,6 +219,15 @@ pub struct Metrics {
     pub destination: Destination,
     /// What the aggregator itself needs to know.
     pub events: feeds::events::Settings,
+}
+
+/// The machine's gauges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct System {
+    /// How often they are published while somebody listens.
+    pub interval: Duration,
+    /// A path on the file system that is watched.
+    pub disk: PathBuf,
 }
 
 /// A message that is published by the clock.

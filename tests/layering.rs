@@ -64,6 +64,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("dashmap", &["broker/interest.rs"]),
     ("warp", &["http/"]),
     ("tokio_cron_scheduler", &["feeds/schedule.rs"]),
+    ("sysinfo", &["feeds/system.rs"]),
     ("rustls", &["net/tls.rs", "net/tls/"]),
     ("flate2", &["net/websocket/flate.rs"]),
 ];

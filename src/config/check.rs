@@ -13,8 +13,8 @@ use super::raw::{self, Raw};
 use super::sources::Merged;
 use super::units::{Size, Time};
 use super::{
-    Config, ConfigError, Log, LogFormat, MailboxLimits, Metrics, Schedule, Server, SockJs, Streams, Tcp, Topics,
-    WebSocket,
+    Config, ConfigError, Log, LogFormat, MailboxLimits, Metrics, Schedule, Server, SockJs, Streams, System, Tcp,
+    Topics, WebSocket,
 };
 use crate::broker::pattern::Separators;
 use crate::broker::{history, queue};
@@ -42,6 +42,7 @@ pub(super) fn config(merged: Merged) -> Result<Config, ConfigError> {
         websocket: websocket(&raw.websocket),
         auth: auth::auth(&merged)?,
         metrics: metrics(&merged)?,
+        system: System { interval: raw.system.interval.0, disk: raw.system.disk.clone().into() },
         schedule: schedules(&merged)?,
         written: merged.raw,
     })

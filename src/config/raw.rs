@@ -26,6 +26,7 @@ pub(super) struct Raw {
     pub(super) websocket: WebSocket,
     pub(super) auth: Auth,
     pub(super) metrics: Metrics,
+    pub(super) system: System,
     pub(super) schedule: Vec<Schedule>,
 }
 
@@ -436,6 +437,19 @@ impl Default for Metrics {
             recent_events: 10_000,
             recent_bytes: mib(16),
         }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct System {
+    pub(super) interval: Time,
+    pub(super) disk: String,
+}
+
+impl Default for System {
+    fn default() -> Self {
+        Self { interval: seconds(5), disk: "/".into() }
     }
 }
 

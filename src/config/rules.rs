@@ -354,6 +354,8 @@ pub(super) const RULES: &[Rule] = &[
     count("metrics.users", 1, 10_000_000),
     count("metrics.recent_events", 0, 10_000_000),
     size("metrics.recent_bytes", 0, 16 * GIB),
+    time("system.interval", 100, HOUR),
+    text("system.disk", texts::ABSOLUTE_PATH),
     tables("schedule"),
     required("schedule[].name", texts::NAME),
     required("schedule[].cron", texts::CRON),

@@ -270,7 +270,7 @@ fn an_unknown_setting_is_named_with_those_there_are() {
     assert_eq!(
         error("[sever]\nlisten = \"127.0.0.1:1\""),
         "stompbox.toml, line 1, column 2: there is no setting sever; allowed here: \
-         server, tcp, log, stomp, mailbox, topics, queues, streams, sockjs, websocket, auth, metrics, schedule"
+         server, tcp, log, stomp, mailbox, topics, queues, streams, sockjs, websocket, auth, metrics, system, schedule"
     );
     assert_eq!(
         error("[auth]\nusers = [\n{ name = \"a\", passcode = \"s3cret\", role = \"x\" }]"),

@@ -23,6 +23,11 @@ pub(super) const TCP_LISTEN: Text = Text {
 pub(super) const PEM_FILE: Text =
     Text { allowed: "the path of a PEM file, or an empty string", accepts: |text| !text.contains(char::is_control) };
 
+pub(super) const ABSOLUTE_PATH: Text = Text {
+    allowed: "an absolute path such as /var",
+    accepts: |text| text.starts_with('/') && !text.contains(char::is_control),
+};
+
 pub(super) const LOG_LEVEL: Text = Text {
     allowed: "off, error, warn, info, debug or trace, or a list such as info,stompbox::stomp=debug",
     accepts: is_log_filter,
@@ -168,6 +173,11 @@ mod tests {
             &["", "tls/key.pem", "/etc/a b/é.pem"],
             &["\0", "key.pem\n", "-----BEGIN PRIVATE KEY-----\nMC4"],
         );
+    }
+
+    #[test]
+    fn an_absolute_path_begins_with_a_slash() {
+        each(ABSOLUTE_PATH, &["/", "/var/é b"], &["", "var", "./a", "/a\nb"]);
     }
 
     #[test]

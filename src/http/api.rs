@@ -96,7 +96,7 @@ pub(super) async fn on_rejection(rejection: Rejection) -> Result<Response, Infal
 /// What a path takes that was asked with another method: the value of `allow`.
 pub(super) fn allowed(path: &str) -> HeaderValue {
     HeaderValue::from_static(match path.trim_end_matches('/') {
-        "/api/v1/events" => "GET, HEAD, POST",
+        "/api/v1/events" | "/api/v1/licenses" => "GET, HEAD, POST",
         "/api/v1/events/batch" | "/api/v1/metrics/reset" | "/api/v1/logs" => "POST",
         _ => "GET, HEAD",
     })
@@ -175,7 +175,7 @@ fn with(api: &Api) -> impl Filter<Extract = (Api,), Error = Infallible> + Clone 
 }
 
 /// Lets a request pass whose credentials are good, or where none are needed.
-fn guard(broker: &Broker) -> BoxedFilter<()> {
+pub(super) fn guard(broker: &Broker) -> BoxedFilter<()> {
     let broker = broker.clone();
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::header::headers_cloned()

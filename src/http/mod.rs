@@ -24,6 +24,7 @@ use tower_service::Service as _;
 use warp::Filter as _;
 
 pub use self::body::Body;
+pub use self::sources::Sources;
 use self::streams::{Route, Streams};
 use crate::broker::Broker;
 use crate::feeds::events::Events;
@@ -45,6 +46,8 @@ pub struct Site {
     pub broker: Broker,
     /// The event metrics, where they are enabled, and their topic.
     pub events: Option<(Arc<Events>, Destination)>,
+    /// What is fed in beside events.
+    pub sources: Sources,
     /// Octets of a request's body to the REST API.
     pub max_body_bytes: usize,
     /// What streams need to know; `None`: there are none.
@@ -72,7 +75,12 @@ pub fn handler(
 ) -> impl Fn(Request<RequestBody>) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>>>
 + Clone
 + 'static {
-    let rest = api::routes(&site).or(console::routes()).recover(api::on_rejection);
+    let rest = api::routes(&site)
+        .or(sources::status_routes(&site))
+        .unify()
+        .boxed()
+        .or(console::routes())
+        .recover(api::on_rejection);
     let rest = warp::service(rest.with(api::cors(&site.origins)));
     let streams = site.streams.clone().map(|StreamSettings { session: settings, websocket, deflate }| {
         let origins = site.origins.as_slice().into();

@@ -1,4 +1,6 @@
-//! The REST API of what is fed in beside events: log lines.
+//! The REST API of what is fed in beside events, and what the server says of itself.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::Utc;
@@ -8,16 +10,60 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 use super::Site;
-use super::api::{body, error, reply};
+use super::api::{body, error, get, guard, reply};
 use crate::broker::Broker;
+use crate::feeds::licenses::{self, Licenses};
 use crate::feeds::logs;
+use crate::feeds::status::About;
+use crate::feeds::system::Gauges;
 use crate::message::Destination;
+
+/// What feeds tell and are told over HTTP. Cheap to clone.
+#[derive(Clone)]
+pub struct Sources {
+    /// The licence pools.
+    pub licenses: Arc<Licenses>,
+    /// The machine.
+    pub gauges: Gauges,
+    /// The server.
+    pub about: About,
+}
 
 /// What stands below `/api/v1`, for those who are let in.
 pub(super) fn routes(site: &Site) -> BoxedFilter<(Response,)> {
     let broker = site.broker.clone();
     let log_lines = warp::path!("logs").and(warp::post()).and(body(site.max_body_bytes));
-    log_lines.then(move |body: Bytes| take_logs(broker.clone(), body)).boxed()
+    let log_lines = log_lines.then(move |body: Bytes| take_logs(broker.clone(), body));
+    let (broker, known) = (site.broker.clone(), Arc::clone(&site.sources.licenses));
+    let pools = warp::path!("licenses").and(warp::post()).and(body(site.max_body_bytes));
+    let pools = pools.then(move |body: Bytes| take_licenses(broker.clone(), Arc::clone(&known), body));
+    let known = Arc::clone(&site.sources.licenses);
+    let usage = warp::path!("licenses").and(get()).map(move || reply(StatusCode::OK, &known.report(Utc::now())));
+    log_lines.or(pools).unify().or(usage).unify().boxed()
+}
+
+/// What stands below `/api`: the health needs no credentials.
+pub(super) fn status_routes(site: &Site) -> BoxedFilter<(Response,)> {
+    let (about, broker) = (site.sources.about.clone(), site.broker.clone());
+    let health = warp::path!("api" / "health").and(get()).map(move || reply(StatusCode::OK, &about.health(&broker)));
+    let (about, broker) = (site.sources.about.clone(), site.broker.clone());
+    let status = warp::path!("api" / "status").and(get()).and(guard(&site.broker));
+    let status = status.map(move || reply(StatusCode::OK, &about.status(&broker)));
+    let (about, mount) = (site.sources.about.clone(), Arc::clone(&site.mount));
+    let info = warp::path!("api" / "server-info").and(get()).and(guard(&site.broker));
+    let info = info.map(move || reply(StatusCode::OK, &about.server_info(&mount)));
+    let gauges = site.sources.gauges.clone();
+    let metrics = warp::path!("api" / "metrics").and(get()).and(guard(&site.broker));
+    let metrics = metrics.then(move || {
+        let gauges = gauges.clone();
+        async move {
+            match gauges.read().await {
+                Some(reading) => reply(StatusCode::OK, &reading),
+                None => error(StatusCode::SERVICE_UNAVAILABLE, "the machine's gauges cannot be read"),
+            }
+        }
+    });
+    health.or(status).unify().or(info).unify().boxed().or(metrics).unify().boxed()
 }
 
 async fn take_logs(broker: Broker, body: Bytes) -> Response {
@@ -32,4 +78,18 @@ async fn take_logs(broker: Broker, body: Bytes) -> Response {
     let answer = reply(status, &outcome);
     logs::publish(&broker, &destination, outcome.into_entries()).await;
     answer
+}
+
+async fn take_licenses(broker: Broker, known: Arc<Licenses>, body: Bytes) -> Response {
+    let updated = licenses::parse(&body).and_then(|pools| {
+        let count = pools.len();
+        known.update(pools).map(|()| count)
+    });
+    match updated {
+        Ok(count) => {
+            known.publish(&broker, Utc::now()).await;
+            reply(StatusCode::ACCEPTED, &serde_json::json!({"status": "accepted", "accepted": count}))
+        }
+        Err(rejected) => reply(StatusCode::BAD_REQUEST, &rejected),
+    }
 }

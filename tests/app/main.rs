@@ -22,4 +22,5 @@ mod rest;
 mod shard;
 mod slices;
 mod sockjs;
+mod sources;
 mod trust;
