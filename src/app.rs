@@ -23,8 +23,9 @@ use crate::broker::mailbox;
 use crate::broker::topic::RetainedLimits;
 use crate::broker::{self, Broker};
 use crate::config::Config;
+use crate::feeds::alerts::{Alerts, Metered};
 use crate::feeds::events::Events;
-use crate::feeds::licenses::Licenses;
+use crate::feeds::licenses::{Licenses, command};
 use crate::feeds::schedule::Broadcast;
 use crate::feeds::status::About;
 use crate::feeds::system::Gauges;
@@ -138,8 +139,8 @@ impl App {
         let listeners = (listeners, tcp_listeners);
         let shards = start_shards(&config, &broker, events.as_ref(), &sources, listeners, &in_use, &stop)
             .map_err(AppError::Shard)?;
-        let mut feeds = start_feeds(&config, is_demo, &broker, events);
-        start_sources(&config, sources, &mut feeds);
+        let mut feeds = start_feeds(&config, is_demo, &broker, events.clone());
+        start_sources(&config, &broker, events, sources, &mut feeds);
         if let Some(tcp_address) = tcp_address {
             info!("listening on {tcp_scheme}://{tcp_address}");
         }
@@ -226,10 +227,28 @@ fn new_broker(config: &Config, events: Option<&Arc<Events>>) -> Broker {
 fn new_sources(config: &Config, broker: &Broker) -> Sources {
     let licenses = Arc::new(Licenses::default());
     let gauges = Gauges::new(broker.clone(), Arc::clone(&licenses), config.system.disk.clone());
-    Sources { licenses, gauges, about: About::new(metrics::moment(), config.server.shards.get()) }
+    let alerts = Arc::new(Alerts::new(config.alerts.clone()));
+    Sources { licenses, alerts, gauges, about: About::new(metrics::moment(), config.server.shards.get()) }
 }
 
-fn start_sources(config: &Config, sources: Sources, feeds: &mut JoinSet<()>) {
+fn start_sources(
+    config: &Config,
+    broker: &Broker,
+    events: Option<Arc<Events>>,
+    sources: Sources,
+    feeds: &mut JoinSet<()>,
+) {
+    if !config.logs.follow.patterns.is_empty() {
+        feeds.spawn(logs::follow::run(broker.clone(), config.logs.follow.clone()));
+    }
+    if config.logs.own {
+        feeds.spawn(logs::own::run(broker.clone()));
+    }
+    let Sources { licenses, alerts, gauges, .. } = sources.clone();
+    if let Some(command) = &config.licenses {
+        feeds.spawn(command::run(broker.clone(), Arc::clone(&licenses), command.clone()));
+    }
+    feeds.spawn(alerts.watch(Metered { broker: broker.clone(), events, licenses, gauges }));
     feeds.spawn(sources.gauges.publish_periodically(config.system.interval));
 }
 

@@ -8,6 +8,7 @@ mod auth;
 mod changes;
 mod check;
 mod error;
+mod inputs;
 mod path;
 mod raw;
 mod rules;
@@ -59,8 +60,14 @@ pub struct Config {
     pub auth: broker_auth::Settings,
     /// The event metrics.
     pub metrics: Metrics,
+    /// Log lines.
+    pub logs: Logs,
     /// The machine's gauges.
     pub system: System,
+    /// The command that tells of licences.
+    pub licenses: Option<feeds::licenses::command::Settings>,
+    /// Thresholds; their names are unique.
+    pub alerts: Vec<feeds::alerts::Rule>,
     /// What is published by the clock.
     pub schedule: Vec<Schedule>,
     written: raw::Raw,
@@ -219,6 +226,15 @@ pub struct Metrics {
     pub destination: Destination,
     /// What the aggregator itself needs to know.
     pub events: feeds::events::Settings,
+}
+
+/// Log lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logs {
+    /// The files that are followed.
+    pub follow: feeds::logs::follow::Settings,
+    /// Whether the server's own warnings are log lines, too.
+    pub own: bool,
 }
 
 /// The machine's gauges.

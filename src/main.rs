@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 
 fn serve(args: &ServeArgs) -> Result<(), Box<dyn Error>> {
     let config = args.load(std::env::vars_os())?;
-    cli::log::start(&config.log)?;
+    cli::log::start(&config.log, config.logs.own)?;
     let app = App::bind(config, args.demo)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     // From here on, before anyone is told that it listens, a signal ends it in good order.

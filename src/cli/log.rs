@@ -2,22 +2,28 @@
 
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
 use crate::config::{Log, LogFormat};
+use crate::feeds::logs::own::OwnLines;
 
-/// Starts the log of this process.
+/// Starts the log of this process; with `own`, its warnings are collected as log lines, too.
 ///
 /// # Errors
 /// A log was started before, or the level is not a directive.
-pub fn start(log: &Log) -> Result<(), LogError> {
+pub fn start(log: &Log, own: bool) -> Result<(), LogError> {
     let filter = EnvFilter::try_new(&log.level).map_err(|error| LogError(error.to_string()))?;
     let is_terminal = io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(is_terminal);
-    let started = match is_json(log.format, is_terminal) {
-        true => lines.json().flatten_event(true).try_init(),
-        false => lines.try_init(),
+    let lines = fmt::layer().with_writer(io::stderr).with_ansi(is_terminal);
+    let lines = match is_json(log.format, is_terminal) {
+        true => lines.json().flatten_event(true).with_filter(filter).boxed(),
+        false => lines.with_filter(filter).boxed(),
     };
+    let own = own.then(|| OwnLines.with_filter(LevelFilter::WARN));
+    let started = tracing_subscriber::registry().with(lines).with(own).try_init();
     started.map_err(|error| LogError(error.to_string()))
 }
 

@@ -42,6 +42,9 @@ pub(super) fn config(merged: Merged) -> Result<Config, ConfigError> {
         websocket: websocket(&raw.websocket),
         auth: auth::auth(&merged)?,
         metrics: metrics(&merged)?,
+        logs: super::inputs::logs(&raw.logs),
+        licenses: super::inputs::licenses(&raw.licenses),
+        alerts: super::inputs::alerts(&merged)?,
         system: System { interval: raw.system.interval.0, disk: raw.system.disk.clone().into() },
         schedule: schedules(&merged)?,
         written: merged.raw,
@@ -313,6 +316,7 @@ fn names_are_unique(merged: &Merged) -> Result<(), ConfigError> {
         ("auth.users", "name", repeated(users.iter().map(|user| user.name.as_str()))),
         ("auth.tokens", "name", repeated(tokens.iter().map(|token| token.name.as_str()))),
         ("auth.api_keys", "name", repeated(api_keys.iter().map(|key| key.name.as_str()))),
+        ("alerts", "name", repeated(merged.raw.alerts.iter().map(|alert| alert.name.as_str()))),
         ("schedule", "name", repeated(merged.raw.schedule.iter().map(|job| job.name.as_str()))),
     ];
     for (list, key, at) in repeated {

@@ -26,7 +26,10 @@ pub(super) struct Raw {
     pub(super) websocket: WebSocket,
     pub(super) auth: Auth,
     pub(super) metrics: Metrics,
+    pub(super) logs: Logs,
     pub(super) system: System,
+    pub(super) licenses: Licenses,
+    pub(super) alerts: Vec<Alert>,
     pub(super) schedule: Vec<Schedule>,
 }
 
@@ -438,6 +441,57 @@ impl Default for Metrics {
             recent_bytes: mib(16),
         }
     }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Logs {
+    pub(super) tail: Vec<String>,
+    pub(super) from: String,
+    pub(super) parser: String,
+    pub(super) files: usize,
+    pub(super) own: bool,
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        Self { tail: Vec::new(), from: "end".into(), parser: "auto".into(), files: 1000, own: true }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Licenses {
+    pub(super) command: Vec<String>,
+    pub(super) interval: Time,
+    pub(super) timeout: Time,
+}
+
+impl Default for Licenses {
+    fn default() -> Self {
+        Self { command: Vec::new(), interval: seconds(60), timeout: seconds(10) }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Alert {
+    pub(super) name: String,
+    pub(super) metric: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) above: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) below: Option<f64>,
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub(super) lasting: Option<Time>,
+    #[serde(default)]
+    pub(super) hysteresis: f64,
+    #[serde(default = "warning")]
+    pub(super) severity: String,
+}
+
+fn warning() -> String {
+    "warning".into()
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

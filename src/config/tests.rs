@@ -22,7 +22,9 @@ fn the_sample_file_has_every_setting_and_what_it_may_be() {
                 assert!(section.contains(&format!("#   {key}: {}\n", rule.kind)), "{}", rule.key);
                 assert!(section.contains(&format!("{key} = ")), "{}", rule.key);
             }
-            None if rule.key == "schedule" => assert!(section.contains("# [[schedule]]")),
+            None if rule.key == "schedule" || rule.key == "alerts" => {
+                assert!(section.contains(&format!("# [[{}]]", rule.key)));
+            }
             None => assert!(section.contains(&format!("\n{key} = ")) || section.contains(&format!("\n# {key} = "))),
         }
         assert!(section.contains(&format!("# Allowed: {}\n", rule.kind)) || rule.key.contains("[]"), "{}", rule.key);
@@ -36,7 +38,7 @@ fn section(table: &str) -> &'static str {
         .trim_end_matches(".users")
         .trim_end_matches(".tokens")
         .trim_end_matches(".api_keys");
-    if name.is_empty() || name == "schedule" {
+    if name.is_empty() || name == "schedule" || name == "alerts" {
         return SAMPLE.split_once("recent_bytes = ").unwrap().1;
     }
     let rest = SAMPLE.split_once(&format!("\n[{name}]\n")).unwrap().1;
@@ -70,6 +72,15 @@ const EVERYTHING: &str = r#"
     destination = "/topic/a"
     body = "b"
     content_type = "text/plain"
+    [[alerts]]
+    name = "n"
+    metric = "system.cpu"
+    above = 1
+    for = "1s"
+    [[alerts]]
+    name = "m"
+    metric = "system.cpu"
+    below = 1
 "#;
 
 fn leaves(key: &str, value: &toml::Value, keys: &mut Vec<String>) {
@@ -270,7 +281,8 @@ fn an_unknown_setting_is_named_with_those_there_are() {
     assert_eq!(
         error("[sever]\nlisten = \"127.0.0.1:1\""),
         "stompbox.toml, line 1, column 2: there is no setting sever; allowed here: \
-         server, tcp, log, stomp, mailbox, topics, queues, streams, sockjs, websocket, auth, metrics, system, schedule"
+         server, tcp, log, stomp, mailbox, topics, queues, streams, sockjs, websocket, auth, metrics, logs, system, licenses, alerts, \
+         schedule"
     );
     assert_eq!(
         error("[auth]\nusers = [\n{ name = \"a\", passcode = \"s3cret\", role = \"x\" }]"),

@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::rules::Text;
 use crate::broker::auth::{Digest, Password};
+use crate::feeds::alerts::Metric;
 use crate::message::{Destination, DestinationKind, MAX_DESTINATION_BYTES};
 use crate::sockjs::Transport;
 
@@ -26,6 +27,22 @@ pub(super) const PEM_FILE: Text =
 pub(super) const ABSOLUTE_PATH: Text = Text {
     allowed: "an absolute path such as /var",
     accepts: |text| text.starts_with('/') && !text.contains(char::is_control),
+};
+
+pub(super) const GLOB: Text = Text {
+    allowed: "a path that may have *, ?, [...] and **, such as /var/log/app/*.log",
+    accepts: |text| is_line(text) && glob::Pattern::new(text).is_ok(),
+};
+
+pub(super) const ARGUMENT: Text = Text {
+    allowed: "a string that is not empty, the first one a program",
+    accepts: |text| !text.is_empty() && !text.contains('\0'),
+};
+
+pub(super) const METRIC: Text = Text {
+    allowed: "events.rate, events.error_rate, events.latency, system.cpu, system.memory, system.disk, connections, \
+              licenses.utilization, licenses.available, licenses.FEATURE.utilization or licenses.FEATURE.available",
+    accepts: |text| is_line(text) && Metric::parse(text).is_some(),
 };
 
 pub(super) const LOG_LEVEL: Text = Text {
@@ -178,6 +195,13 @@ mod tests {
     #[test]
     fn an_absolute_path_begins_with_a_slash() {
         each(ABSOLUTE_PATH, &["/", "/var/é b"], &["", "var", "./a", "/a\nb"]);
+    }
+
+    #[test]
+    fn patterns_arguments_and_metrics_have_their_shape() {
+        each(GLOB, &["/var/log/*.log", "a", "/a/**/[ab]?"], &["", "/a/***", "/a/[", "a\nb"]);
+        each(ARGUMENT, &["lmstat", "-a", " "], &["", "a\0"]);
+        each(METRIC, &["system.cpu", "licenses.cad.available"], &["", "cpu", "licenses.cad"]);
     }
 
     #[test]

@@ -163,6 +163,11 @@ impl Events {
         self.snapshot(now)
     }
 
+    /// Rate, errors and latency at that time.
+    pub fn gauges(&self, now: Moment) -> Gauges {
+        self.metrics.gauges(now)
+    }
+
     /// The recent events, newest first.
     pub fn page(&self, request: PageRequest) -> Page {
         self.store.page(None, request)
@@ -182,6 +187,17 @@ impl Events {
     pub fn overflow(&self) -> Overflow {
         self.metrics.overflow()
     }
+}
+
+/// How events go, for thresholds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Gauges {
+    /// Events per second, the mean of the last ten complete seconds.
+    pub rate: f64,
+    /// Errors in percent of the events of the last five minutes.
+    pub error_rate: f64,
+    /// The 95th percentile of the latencies of five minutes, in milliseconds.
+    pub p95_ms: f64,
 }
 
 /// One moment on both clocks: the wall's for labels, which may step, and the steady one for rates.

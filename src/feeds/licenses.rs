@@ -2,6 +2,9 @@
 //!
 //! What lives here: the table, and what is published of it. What does not: HTTP.
 
+pub mod command;
+mod lmstat;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,10 +1,15 @@
-//! Log lines: from services over REST and STOMP to `/topic/logs`.
+//! Log lines: from services over REST and STOMP, from files, and the server's own, to
+//! `/topic/logs`.
 //!
 //! What lives here: what a line must be, and the message it becomes. What does not: HTTP, STOMP.
 
 mod entry;
+pub mod follow;
 mod intake;
 pub mod level;
+mod lines;
+pub mod own;
+pub mod parse;
 
 #[cfg(test)]
 mod tests;
@@ -12,12 +17,13 @@ mod tests;
 use std::sync::Arc;
 
 use chrono::Utc;
+use tracing::debug;
 
 pub use self::entry::LogEntry;
 pub use self::intake::{LogOutcome, accept};
 use super::events::Rejected;
-use super::metrics::publish_patiently;
 use crate::broker::app::{AppAnswer, AppEffect, AppHandler};
+use crate::broker::handle::PublishError;
 use crate::broker::{Broker, BrokerError};
 use crate::message::{Destination, Principal, Publication};
 
@@ -27,7 +33,20 @@ pub const DESTINATION: &str = "/topic/logs";
 /// Publishes the lines in their order; waits where a shard is busy.
 pub async fn publish(broker: &Broker, destination: &Destination, entries: impl IntoIterator<Item = LogEntry>) {
     for entry in entries {
-        publish_patiently(broker, entry.publication(destination)).await;
+        let mut publication = entry.publication(destination);
+        while let Err(error) = broker.publish(publication) {
+            match error {
+                PublishError::Busy(again) => {
+                    broker.room(destination.clone()).await;
+                    publication = again;
+                }
+                // Not so for a topic without headers of the broker's.
+                PublishError::Refused(error) => {
+                    debug!(%error, "a log line was not published");
+                    break;
+                }
+            }
+        }
     }
 }
 

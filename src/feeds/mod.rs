@@ -4,6 +4,7 @@
 //! What lives here: where data comes from. What does not: who gets it (`broker`), and how
 //! (`net`).
 
+pub mod alerts;
 pub mod demo;
 pub mod events;
 pub mod licenses;

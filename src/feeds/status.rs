@@ -20,7 +20,7 @@ impl About {
     }
 
     /// The body of `GET /api/health`; `uptime` in seconds.
-    pub fn health(&self, broker: &Broker) -> impl Serialize + use<> {
+    pub fn health(&self, broker: &Broker, alerts: usize) -> impl Serialize + use<> {
         Health {
             status: "healthy",
             timestamp: Rfc3339(Utc::now()),
@@ -28,6 +28,7 @@ impl About {
             version: VERSION,
             uptime: self.uptime(),
             active_connections: broker.stats().connections.value(),
+            active_alerts: alerts,
         }
     }
 
@@ -77,6 +78,7 @@ struct Health {
     version: &'static str,
     uptime: u64,
     active_connections: u64,
+    active_alerts: usize,
 }
 
 #[derive(Serialize)]

@@ -100,18 +100,26 @@ impl Gauges {
         Some(Reading { kind: "metrics", timestamp, system, licenses: self.licenses.summary(), connections })
     }
 
-    /// Publishes a reading each `interval` while somebody listens; never ends.
+    /// Publishes a reading each `interval` while somebody listens, and more often where a stream's
+    /// client wants that; never ends.
     pub async fn publish_periodically(self, interval: Duration) {
         let Ok(destination) = Destination::parse(DESTINATION) else { return };
-        let mut due = tokio::time::Instant::now();
+        let paces = self.broker.paces();
+        let mut last: Option<tokio::time::Instant> = None;
         loop {
             if self.broker.interest().of(&destination).is_empty() {
                 tokio::time::sleep(LOOK).await;
-                due = tokio::time::Instant::now();
+                last = None;
                 continue;
             }
-            tokio::time::sleep_until(due).await;
-            due = (due + interval).max(tokio::time::Instant::now());
+            if let Some(last) = last {
+                let fastest = paces.fastest().map_or(interval, |fastest| fastest.min(interval));
+                tokio::select! {
+                    () = tokio::time::sleep_until(last + fastest) => {}
+                    () = paces.changed() => continue,
+                }
+            }
+            last = Some(tokio::time::Instant::now());
             let Some(reading) = self.read().await else { continue };
             let body = serde_json::to_vec(&reading).unwrap_or_default().into();
             let headers = vec![("content-type".into(), "application/json".into())];

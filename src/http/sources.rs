@@ -12,6 +12,7 @@ use warp::reply::Response;
 use super::Site;
 use super::api::{body, error, get, guard, reply};
 use crate::broker::Broker;
+use crate::feeds::alerts::Alerts;
 use crate::feeds::licenses::{self, Licenses};
 use crate::feeds::logs;
 use crate::feeds::status::About;
@@ -23,6 +24,8 @@ use crate::message::Destination;
 pub struct Sources {
     /// The licence pools.
     pub licenses: Arc<Licenses>,
+    /// The thresholds.
+    pub alerts: Arc<Alerts>,
     /// The machine.
     pub gauges: Gauges,
     /// The server.
@@ -39,13 +42,18 @@ pub(super) fn routes(site: &Site) -> BoxedFilter<(Response,)> {
     let pools = pools.then(move |body: Bytes| take_licenses(broker.clone(), Arc::clone(&known), body));
     let known = Arc::clone(&site.sources.licenses);
     let usage = warp::path!("licenses").and(get()).map(move || reply(StatusCode::OK, &known.report(Utc::now())));
-    log_lines.or(pools).unify().or(usage).unify().boxed()
+    let alerts = Arc::clone(&site.sources.alerts);
+    let alerts = warp::path!("alerts").and(get()).map(move || reply(StatusCode::OK, &alerts.report()));
+    log_lines.or(pools).unify().or(usage).unify().boxed().or(alerts).unify().boxed()
 }
 
 /// What stands below `/api`: the health needs no credentials.
 pub(super) fn status_routes(site: &Site) -> BoxedFilter<(Response,)> {
     let (about, broker) = (site.sources.about.clone(), site.broker.clone());
-    let health = warp::path!("api" / "health").and(get()).map(move || reply(StatusCode::OK, &about.health(&broker)));
+    let alerts = Arc::clone(&site.sources.alerts);
+    let health = warp::path!("api" / "health")
+        .and(get())
+        .map(move || reply(StatusCode::OK, &about.health(&broker, alerts.active())));
     let (about, broker) = (site.sources.about.clone(), site.broker.clone());
     let status = warp::path!("api" / "status").and(get()).and(guard(&site.broker));
     let status = status.map(move || reply(StatusCode::OK, &about.status(&broker)));

@@ -1,7 +1,12 @@
 //! Log lines from those who send them to those who listen.
 
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::time::Duration;
+
 use reqwest::Client;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::common::{Server, Stomp};
 
@@ -75,3 +80,49 @@ async fn post(server: &Server, body: &str) -> (u16, Value) {
 fn object(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
 }
+
+#[tokio::test]
+async fn what_is_written_to_a_followed_file_reaches_subscribers_across_its_rotation() {
+    let folder = std::env::temp_dir().join(format!("stompbox-tail-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("app.log");
+    fs::write(&path, "old\n").unwrap();
+    let pattern = folder.join("*.log");
+    let settings = format!(
+        "metrics.enabled = false\nlogs.tail = [\"{}\"]\nmailbox.messages = 100000\nmailbox.bytes = \"64MiB\"",
+        pattern.display()
+    );
+    let server = Server::start(2, &settings);
+    let mut client = Stomp::connect(server.address).await;
+    client.subscribe("l", "/topic/logs", "").await;
+    let append = |text: &str| {
+        let mut file = OpenOptions::new().append(true).create(true).open(&path).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    };
+    // Its end is where it was when it was found, which may be a moment after the start.
+    append("level=error msg=first service=api\n");
+    let first = loop {
+        match timeout(Duration::from_millis(300), client.frame()).await {
+            Ok(frame) => break frame,
+            Err(_) => append("level=error msg=first service=api\n"),
+        }
+    };
+    let line = object(&first.body);
+    assert_eq!((&line["level"], &line["message"], &line["source"]), (&json!("error"), &json!("first"), &json!("api")));
+    let numbered = |from: usize| (from..from + LINES).map(|n| format!("line {n}\n")).collect::<String>();
+    append(&numbered(0));
+    fs::rename(&path, folder.join("app.1")).unwrap();
+    append(&numbered(LINES));
+    let mut next = 0;
+    while next < 2 * LINES {
+        let line = object(&client.frame().await.body);
+        if line["message"] != "first" {
+            assert_eq!((&line["message"], &line["source"]), (&json!(format!("line {next}")), &json!("app.log")));
+            next += 1;
+        }
+    }
+    drop(server);
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+const LINES: usize = 20_000;

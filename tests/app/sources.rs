@@ -80,3 +80,45 @@ async fn get(server: &Server, path: &str) -> (u16, Value) {
 fn object(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
 }
+
+#[tokio::test]
+async fn an_alert_is_published_once_when_raised_and_once_when_cleared() {
+    let server = Server::start(
+        1,
+        "metrics.enabled = false\nalerts = [{ name = \"few\", metric = \"licenses.cad.utilization\", above = 90, \
+         hysteresis = 5, severity = \"critical\" }]",
+    );
+    let mut client = Stomp::connect(server.address).await;
+    client.subscribe("a", "/topic/alerts", "selector:severity = 'critical'\n").await;
+    for (used, state) in [(95, "raised"), (80, "cleared")] {
+        let pool = json!({"feature": "cad", "total": 100, "used": used}).to_string();
+        assert_eq!(post(&server, "/api/v1/licenses", &pool).await.0, 202);
+        let message = client.frame().await;
+        assert_eq!(message.header("state"), Some(state));
+        let alert = object(&message.body);
+        assert_eq!(
+            (&alert["type"], &alert["severity"], &alert["source"]),
+            (&json!("alert"), &json!("critical"), &json!("stompbox"))
+        );
+        assert_eq!((&alert["metadata"]["value"], &alert["metadata"]["name"]), (&json!(f64::from(used)), &json!("few")));
+        let report = get(&server, "/api/v1/alerts").await.1;
+        let active = usize::from(state == "raised");
+        assert_eq!((report["active"].as_array().map(Vec::len), &report["recent"][0]), (Some(active), &alert));
+        assert_eq!(get(&server, "/api/health").await.1["active_alerts"], active);
+    }
+}
+
+#[tokio::test]
+async fn the_licence_commands_output_is_taken() {
+    let server = Server::start(
+        1,
+        &format!("metrics.enabled = false\nlicenses.command = [\"cat\", \"{LMSTAT}\"]\nlicenses.interval = \"1s\""),
+    );
+    let mut client = Stomp::connect(server.address).await;
+    client.subscribe("l", "/topic/licenses", "").await;
+    let message = object(&client.frame().await.body);
+    assert_eq!(message["licenses"], json!({"total": 265, "used": 16, "available": 249, "utilization": 6.04}));
+    assert_eq!(message["pools"].as_array().map(Vec::len), Some(4));
+}
+
+const LMSTAT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/lmstat/two-vendors.txt");

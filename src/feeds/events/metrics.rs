@@ -13,7 +13,7 @@ use super::pending::{Note, Pending};
 use super::reading::{Reading, Users};
 use super::top_users::TopUsers;
 use super::windows::Ring;
-use super::{Moment, Settings, lock};
+use super::{Gauges, Moment, Settings, lock};
 
 /// Counts events since the start or the last reset, in memory that does not grow with their
 /// number: at most 27 KB for each event type and source, 500 octets for each followed user,
@@ -61,6 +61,19 @@ impl Metrics {
 
     pub(super) fn read(&self, now: Moment) -> Reading {
         self.tables().read(now)
+    }
+
+    /// What costs little to know.
+    pub(super) fn gauges(&self, now: Moment) -> Gauges {
+        let tables = self.tables();
+        let second = tables.second(now.steady);
+        let counts = tables.up_to_date();
+        let reading = counts.totals.read(second, now.wall);
+        Gauges {
+            rate: reading.current_rate(),
+            error_rate: reading.last_5_minutes.error_rate(),
+            p95_ms: counts.recent.merged(second).summary().p95,
+        }
     }
 
     fn tables(&self) -> Arc<Tables> {
