@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, and how a command's settings are found.
 
 pub mod bench;
+pub mod check;
 pub mod hash;
 pub mod log;
 pub mod signal;
@@ -27,8 +28,9 @@ pub struct Cli {
 pub enum Command {
     /// Runs the broker.
     Serve(ServeArgs),
-    /// Checks settings and prints those in effect as TOML, secrets masked.
-    Check(CheckArgs),
+    /// Checks settings and prints those in effect as TOML, secrets masked; with --as or
+    /// --anonymous, says whether somebody may do something, and by which rule.
+    Check(check::CheckArgs),
     /// Hashes a password, a token or an API key for the settings; reads it from standard input.
     HashPassword(hash::HashArgs),
     /// Puts load on a broker and measures it.
@@ -62,13 +64,6 @@ pub struct ServeArgs {
     /// Replays a recorded stream of events, so that there is something to see.
     #[arg(long)]
     pub demo: bool,
-}
-
-/// What `check` takes.
-#[derive(Debug, Default, Args)]
-pub struct CheckArgs {
-    /// The TOML file with the settings; without it, the defaults are checked.
-    pub file: Option<PathBuf>,
 }
 
 impl ServeArgs {
@@ -106,21 +101,6 @@ impl ServeArgs {
             Ok(config) => server.reload(config),
             Err(error) => tracing::error!(%error, "the settings stay as they are"),
         }
-    }
-}
-
-impl CheckArgs {
-    /// The settings in effect as TOML, each secret masked.
-    ///
-    /// # Errors
-    /// As [`Config::load`], or the file cannot be read.
-    pub fn run(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<String, ConfigError> {
-        let sources = Sources::default().variables(environment);
-        let sources = match &self.file {
-            Some(path) => sources.read_file(path)?,
-            None => sources,
-        };
-        Config::load(sources)?.to_toml()
     }
 }
 

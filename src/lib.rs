@@ -65,6 +65,31 @@
 //! the broker, the SockJS inbox ([`sockjs::Settings`]), a shard's inbox
 //! ([`broker::inbox::Limits`]), a session's mailbox ([`broker::mailbox::Limits`]), the retained
 //! values ([`broker::topic::RetainedLimits`]), and the kernel's send buffer.
+//!
+//! # Who may come in: the threat model
+//!
+//! Whoever reaches a port is a stranger until [`broker::auth`] says otherwise; what a stranger can
+//! do is bounded before it is checked (octets before CONNECTED, attempts that wait, time).
+//!
+//! - **Guessing.** Passwords are argon2id hashes; one core at most checks them, and one address
+//!   takes only some of the places. A name that nobody has takes as long as one that somebody
+//!   has, answers never say what was wrong, and secrets are compared in constant time. A passcode
+//!   that stands in the settings as it is gives up the first of these: the log warns of it.
+//! - **Forged tokens.** A key is bound to one algorithm when it is read ([`broker::auth::jwt`]),
+//!   so a token does not choose how it is checked. Keys come from files of the operator, or from
+//!   one URL that only the operator chooses; headers that bring keys along (`jwk`, `jku`) are not
+//!   read, unknown `crit` is refused. Whoever controls that URL, or its TLS roots, is trusted.
+//! - **Stolen tokens.** They are good until `exp`: there is no list of those withdrawn. A session
+//!   ends with its token; keys that are no longer published are no longer taken at the next fetch.
+//! - **Reaching further than allowed.** [`broker::acl`] decides each SUBSCRIBE, SEND, call and REST
+//!   request, by one function. A pattern is never wider than one rule; a name in `{user}` is one
+//!   word, never a wildcard. Retained values follow the same decision. A subscription that is open
+//!   outlives a change of rules, until its session ends: close sessions by their tokens, or
+//!   restart, where that is too late.
+//! - **Reading the log or `check`.** Credentials have no `Debug` that shows them; `check` masks
+//!   passwords, tokens, keys and their hashes. Names with control characters are let in nowhere.
+//! - **Not defended against:** who reads the settings file or the memory of this process; whoever
+//!   is on the path without TLS; an identity provider that lies.
 
 pub mod app;
 pub mod broker;

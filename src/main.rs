@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve(&args),
         Command::HashPassword(args) => args.run().and_then(|hash| print(&hash)),
         Command::Bench(args) => args.run().and_then(|report| print(&report)),
-        Command::Check(args) => args.run(std::env::vars_os()).map_err(Into::into).and_then(|toml| print(&toml)),
+        Command::Check(args) => args.run(std::env::vars_os()).and_then(|text| print(&text)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -86,6 +86,8 @@ pub enum Trouble {
     },
     /// The server goes down.
     ShuttingDown,
+    /// The proof of who the client is, or of a subscription's owner, has expired.
+    Expired,
 }
 
 /// What became of a `reply-to`.
@@ -108,7 +110,7 @@ pub struct Ticket(pub u64);
 pub enum Action {
     /// Puts octets on the socket; they are wrapped already.
     Transmit(Image),
-    /// Finds out who the client is. Answered by [`Reply::Authenticated`] or a refusal.
+    /// Finds out who the client is: at its beginning, or again when it brings a new proof. Answered by [`Reply::Authenticated`] or a refusal.
     Authenticate {
         /// To be answered with.
         ticket: Ticket,
@@ -297,6 +299,8 @@ pub enum Reply {
     Authenticated {
         /// Who the client is.
         principal: Principal,
+        /// When that ends, and the session with it, unless a new proof comes; `None`: never.
+        expires_at: Option<Instant>,
     },
     /// The answer to [`Action::CatchUp`].
     Missed(Box<Backlog>),

@@ -60,12 +60,43 @@ fn a_secret_is_hashed_from_standard_input_and_never_from_the_command_line() {
 }
 
 #[test]
+fn check_says_what_the_rules_of_the_example_say_and_which() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/rules.toml");
+    for (asked, answer) in [
+        (&["--as", "ann", "send", "/topic/notices"][..], "ann (roles: staff) may send /topic/notices: auth.rules[6]\n"),
+        (&["--as", "bob", "send", "/topic/notices"], "bob may not send /topic/notices: no rule fits\n"),
+        (
+            &["--as", "bob", "--role", "guest", "subscribe", "/topic/internal/a"],
+            "bob (roles: guest) may not subscribe /topic/internal/a: auth.rules[0]\n",
+        ),
+        (
+            &["--as", "bob", "subscribe", "/user/queue/inbox"],
+            "bob may subscribe /user/bob/queue/inbox: auth.rules[3]\n",
+        ),
+        (&["--anonymous", "subscribe", "/topic/**"], "anonymous may not subscribe /topic/**: no rule fits\n"),
+        (&["--anonymous", "app", "/app/subscribe"], "anonymous may app /app/subscribe: auth.rules[2]\n"),
+        (
+            &["--as", "ann", "send", "/topic/$sys/broker"],
+            "ann (roles: staff) may not send /topic/$sys/broker: what holds whatever the rules say\n",
+        ),
+    ] {
+        let run = stompbox(&[&["check", example], asked].concat(), &[]);
+        assert_eq!((run.code, run.out.as_str()), (Some(0), answer), "{}", run.err);
+    }
+    let run = stompbox(&["check", "--as", "ann", "subscribe", "/topic/a"], &[]);
+    assert_eq!(run.out, "ann may subscribe /topic/a: the default without rules\n", "{}", run.err);
+    let run = stompbox(&["check", "--as", "ann"], &[]);
+    assert_eq!(run.code, Some(2));
+    assert!(run.err.contains("--as and --anonymous take an operation"), "{}", run.err);
+}
+
+#[test]
 fn the_environment_overrides_the_file() {
     let file = file("override", "[server]\nlisten = \"127.0.0.1:1\"\nshards = 2\n");
     let variables = [("STOMPBOX_SERVER__LISTEN", "127.0.0.1:2"), ("STOMPBOX_STOMP__HOSTS", "[\"a\"]")];
     let run = stompbox(&["check", file.arg()], &variables);
     assert_eq!(run.code, Some(0), "{}", run.err);
-    assert!(run.out.contains("listen = \"127.0.0.1:2\"\nshards = 2\n"), "{}", run.out);
+    assert!(run.out.contains("listen = \"127.0.0.1:2\"\n") && run.out.contains("\nshards = 2\n"), "{}", run.out);
     assert!(run.out.contains("hosts = [\"a\"]\n"), "{}", run.out);
 }
 

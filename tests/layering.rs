@@ -65,8 +65,11 @@ const HOMES: &[(&str, &[&str])] = &[
     ("warp", &["http/"]),
     ("tokio_cron_scheduler", &["feeds/schedule.rs"]),
     ("sysinfo", &["feeds/system.rs"]),
-    ("rustls", &["net/tls.rs", "net/tls/"]),
     ("flate2", &["net/websocket/flate.rs"]),
+    ("rustls", &["net/tls.rs", "net/tls/", "net/fetch.rs"]),
+    ("jsonwebtoken", &["broker/auth/jwt.rs", "broker/auth/jwt/"]),
+    ("argon2", &["broker/auth/passwords.rs"]),
+    ("ureq", &["net/fetch.rs"]),
 ];
 
 /// Files without a socket, a task, a clock or a random source.

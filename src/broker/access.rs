@@ -1,7 +1,8 @@
 //! [`Access`]: who may come in, and what they may do; swapped whole when settings are read again.
 
-use super::acl::Acl;
+use super::acl::{Acl, Decision};
 use super::auth::{self, Attempt, AuthError, Authenticator, Authenticators, Identity};
+use super::pattern::Separators;
 use crate::message::{Destination, Operation, Principal};
 
 /// Who may come in, and what they may do.
@@ -13,7 +14,7 @@ pub struct Access {
 impl Access {
     /// That of the settings.
     pub fn new(settings: auth::Settings) -> Self {
-        let acl = Acl { open: settings.is_open() };
+        let acl = Acl { open: settings.is_open(), rules: settings.rules.clone() };
         Self { authenticator: Box::new(Authenticators::new(settings)), acl }
     }
 
@@ -26,7 +27,14 @@ impl Access {
         self.authenticator.authenticate(attempt).await
     }
 
-    pub(super) fn allows(&self, principal: &Principal, operation: Operation, destination: &Destination) -> bool {
-        self.acl.allows(principal, operation, destination)
+    /// Whether `principal` may do that, as [`Acl::decide`].
+    pub fn may(
+        &self,
+        principal: &Principal,
+        operation: Operation,
+        destination: &Destination,
+        separators: Separators,
+    ) -> Decision {
+        self.acl.decide(principal, operation, destination, separators)
     }
 }

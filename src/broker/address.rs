@@ -85,7 +85,7 @@ fn is_user_name(rest: &str) -> bool {
 
 /// A name as one word of a destination that is no wildcard: only so is a user called `*`, or
 /// `ann.queue`, nobody but themselves.
-fn encoded(name: &str) -> String {
+pub(super) fn encoded(name: &str) -> String {
     let mut encoded = String::with_capacity(name.len());
     for c in name.chars() {
         if matches!(c, '/' | '.' | '*' | '#' | '>' | '%') || c.is_control() {

@@ -4,6 +4,7 @@
 //! keys, signed tokens, certificates. The first that knows the credentials decides.
 
 mod gate;
+pub mod jwt;
 mod passwords;
 mod tokens;
 
@@ -17,6 +18,7 @@ use self::passwords::Passwords;
 pub use self::passwords::{Password, PasswordError, hash_password};
 pub use self::tokens::Digest;
 use self::tokens::Tokens;
+use crate::broker::acl::Rule;
 use crate::message::{Credentials, Principal, User};
 
 /// Decides who a client is.
@@ -82,8 +84,12 @@ pub struct Settings {
     pub tokens: Vec<(User, Digest)>,
     /// Programs with a key.
     pub api_keys: Vec<(User, Digest)>,
+    /// Signed tokens.
+    pub jwt: Option<jwt::Settings>,
     /// Whether a client certificate that TLS verified says who somebody is.
     pub certificates: bool,
+    /// What they may do.
+    pub rules: Vec<Rule>,
     /// The bounds on checks that cost much.
     pub limits: Limits,
 }
@@ -91,7 +97,8 @@ pub struct Settings {
 impl Settings {
     /// Whether nobody can say who they are, so that everyone is let in.
     pub fn is_open(&self) -> bool {
-        self.users.is_empty() && self.tokens.is_empty() && self.api_keys.is_empty() && !self.certificates
+        let has_lists = !(self.users.is_empty() && self.tokens.is_empty() && self.api_keys.is_empty());
+        !has_lists && self.jwt.is_none() && !self.certificates
     }
 }
 
@@ -114,9 +121,12 @@ impl Authenticators {
     /// Those of the settings. With nobody known, all are let in.
     pub fn new(settings: Settings) -> Self {
         let is_open = settings.is_open();
-        let Settings { anonymous, users, tokens, api_keys, certificates, limits } = settings;
-        let each: Vec<Box<dyn Authenticator>> =
+        let Settings { anonymous, users, tokens, api_keys, jwt, certificates, limits, rules: _ } = settings;
+        let mut each: Vec<Box<dyn Authenticator>> =
             vec![Box::new(Passwords::new(users, limits)), Box::new(Tokens::new(tokens, api_keys))];
+        if let Some(jwt) = jwt {
+            each.push(Box::new(jwt::Tokens::new(jwt)));
+        }
         Self { each, is_open, allows_anonymous: anonymous, allows_certificates: certificates }
     }
 

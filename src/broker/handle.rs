@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use tracing::info;
 
 pub use self::sending::Admitted;
 use super::access::Access;
+use super::acl::Decision;
 use super::app::AppHandler;
 use super::auth::{Attempt, AuthError, Identity};
 use super::history::{self, History};
@@ -344,6 +346,13 @@ impl Broker {
         }
     }
 
+    /// Whether `principal` may do that with a destination, a full name or, for
+    /// [`Operation::Subscribe`], a pattern. What SENDs, SUBSCRIBEs, the REST API and the streams
+    /// all go by.
+    pub fn may(&self, principal: &Principal, operation: Operation, destination: &Destination) -> Decision {
+        self.0.access.load().may(principal, operation, destination, self.0.separators)
+    }
+
     /// Takes other users and rules from here on. Who is connected stays so.
     pub fn reload(&self, access: Access) {
         self.0.access.store(Arc::new(access));
@@ -462,15 +471,22 @@ impl Broker {
         })
     }
 
-    fn permit(
+    /// As [`Broker::may`]; a refusal is counted, logged with what decided, and answered.
+    ///
+    /// # Errors
+    /// It is not allowed.
+    pub fn permit(
         &self,
         principal: &Principal,
         operation: Operation,
         destination: &Destination,
     ) -> Result<(), BrokerError> {
-        if self.0.access.load().allows(principal, operation, destination) {
+        let Decision { allowed, by } = self.may(principal, operation, destination);
+        if allowed {
             return Ok(());
         }
+        self.0.stats.rules_refused.add(1);
+        info!(%principal, %operation, %destination, rule = %by, "refused by the rules");
         let what = match operation {
             Operation::Subscribe => "subscribe to",
             Operation::Send => "send to",

@@ -22,7 +22,7 @@ pub enum Separators {
 }
 
 impl Separators {
-    fn words(self, name: &str) -> impl Iterator<Item = &str> {
+    pub(super) fn words(self, name: &str) -> impl Iterator<Item = &str> {
         let name = name.strip_prefix('/').unwrap_or(name);
         let (first, rest, is_separator): (_, _, fn(char) -> bool) = match self {
             Self::Both => (None, name, |c| matches!(c, '/' | '.')),
@@ -251,13 +251,13 @@ impl<T> Node<T> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wildcard {
+pub(super) enum Wildcard {
     OneWord,
     AnyWords,
 }
 
 impl Wildcard {
-    fn of(word: &str, is_last: bool) -> Option<Self> {
+    pub(super) fn of(word: &str, is_last: bool) -> Option<Self> {
         match word {
             "*" => Some(Self::OneWord),
             "#" | "**" => Some(Self::AnyWords),

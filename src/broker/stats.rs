@@ -48,6 +48,8 @@ pub struct Stats {
     pub slow_consumers: Counter,
     /// CONNECTs, SENDs and SUBSCRIBEs that were refused.
     pub refused: Counter,
+    /// What the rules refused.
+    pub rules_refused: Counter,
     /// Attempts to log in with credentials that are not good.
     pub logins_refused: Counter,
     /// Attempts to log in that were not checked: too many at once, or what checks them is away.

@@ -1,13 +1,18 @@
 //! `[auth]`: from what is written to what the broker knows of those who come.
 
+use std::sync::Arc;
+
 use super::ConfigError;
 use super::check::repeated;
 use super::path::Path;
 use super::raw::{self, Secret};
 use super::sources::Merged;
 use super::texts;
+use crate::broker::acl::Rule;
+use crate::broker::auth::jwt::{self, Algorithm, KeyError, Keys, Source};
 use crate::broker::auth::{Digest, Limits, Password, Settings};
-use crate::message::User;
+use crate::message::{Grant, Operation, User};
+use crate::net::fetch::Url;
 
 pub(super) fn auth(merged: &Merged) -> Result<Settings, ConfigError> {
     let raw = &merged.raw.auth;
@@ -19,7 +24,9 @@ pub(super) fn auth(merged: &Merged) -> Result<Settings, ConfigError> {
         users: users.map(|(n, user)| named(merged, n, user)).collect::<Result<_, _>>()?,
         tokens: holders(merged, "auth.tokens", "token", tokens)?,
         api_keys: holders(merged, "auth.api_keys", "key", keys)?,
+        jwt: jwt(merged)?,
         certificates: [&merged.raw.server.tls_client_ca, &merged.raw.tcp.tls_client_ca].iter().any(|ca| !ca.is_empty()),
+        rules: raw.rules.iter().map(rule).collect(),
         limits: Limits {
             running: raw.checks,
             waiting: raw.checks_waiting,
@@ -69,6 +76,73 @@ fn holders<'a>(
         return Err(merged.refuse(&path, format!("unique, and {list}[{first}] has it too")));
     }
     Ok(holders)
+}
+
+fn rule(raw: &raw::AccessRule) -> Rule {
+    Rule {
+        users: raw.users.clone(),
+        roles: raw.roles.clone(),
+        anonymous: raw.anonymous,
+        grant: Grant {
+            allow: raw.allow,
+            operations: raw.operations.iter().filter_map(|word| Operation::of_word(word)).collect(),
+            destinations: raw.destinations.iter().map(|text| text.as_str().into()).collect(),
+        },
+    }
+}
+
+/// Whether there is anything that tokens could be checked with.
+pub(super) fn has_keys(raw: &raw::Jwt) -> bool {
+    [&raw.secret_file, &raw.key_file, &raw.jwks_file, &raw.jwks_url].iter().any(|place| !place.is_empty())
+}
+
+fn jwt(merged: &Merged) -> Result<Option<jwt::Settings>, ConfigError> {
+    let raw = &merged.raw.auth.jwt;
+    if !has_keys(raw) {
+        return Ok(None);
+    }
+    let secret = keys(merged, "auth.jwt.secret_file", &raw.secret_file, |octets| Keys::of_secret(&octets))?;
+    let public =
+        keys(merged, "auth.jwt.key_file", &raw.key_file, |octets| Keys::of_pem(&String::from_utf8_lossy(&octets)))?;
+    let set = keys(merged, "auth.jwt.jwks_file", &raw.jwks_file, |octets| Keys::of_jwks(&octets, true))?;
+    Ok(Some(jwt::Settings {
+        algorithms: raw.algorithms.iter().filter_map(|name| Algorithm::of_name(name)).collect(),
+        keys: secret.and(public).and(set),
+        source: source(merged, raw)?,
+        issuers: raw.issuers.clone(),
+        audiences: raw.audiences.clone(),
+        leeway: raw.leeway.0,
+        names: jwt::Names {
+            name: raw.name_claim.clone(),
+            roles: raw.roles_claim.clone(),
+            rules: raw.rules_claim.clone(),
+        },
+    }))
+}
+
+fn keys(
+    merged: &Merged,
+    key: &str,
+    file: &str,
+    read: impl FnOnce(Vec<u8>) -> Result<Keys, KeyError>,
+) -> Result<Keys, ConfigError> {
+    if file.is_empty() {
+        return Ok(Keys::default());
+    }
+    let path = Path::of(key);
+    let octets = std::fs::read(file).map_err(|error| merged.refuse_file(&path, format!("cannot be read: {error}")))?;
+    read(octets).map_err(|error| merged.refuse_file(&path, error.to_string()))
+}
+
+fn source(merged: &Merged, raw: &raw::Jwt) -> Result<Option<Source>, ConfigError> {
+    if raw.jwks_url.is_empty() {
+        return Ok(None);
+    }
+    let roots = (!raw.jwks_roots.is_empty()).then(|| raw.jwks_roots.as_ref());
+    let url = Url::new(&raw.jwks_url, roots)
+        .map_err(|error| merged.refuse_file(&Path::of("auth.jwt.jwks_roots"), error.to_string()))?;
+    let (refresh, min_interval) = (raw.jwks_refresh.0, raw.jwks_min_interval.0);
+    Ok(Some(Source { fetch: Arc::new(url), refresh, min_interval }))
 }
 
 fn roles(written: &[String]) -> Vec<Box<str>> {

@@ -121,7 +121,8 @@ fn listen(merged: &Merged, key: &str, written: &str) -> Result<SocketAddr, Confi
     let path = Path::of(key);
     let address: SocketAddr = written.parse().map_err(|_| merged.refuse(&path, super::texts::LISTEN.allowed))?;
     let shows_nothing = server.tls_client_ca.is_empty() && tcp.tls_client_ca.is_empty();
-    let is_open = auth.users.is_empty() && auth.tokens.is_empty() && auth.api_keys.is_empty() && shows_nothing;
+    let has_lists = !(auth.users.is_empty() && auth.tokens.is_empty() && auth.api_keys.is_empty());
+    let is_open = !has_lists && !auth::has_keys(&auth.jwt) && shows_nothing;
     if is_open && !server.allow_open && !address.ip().to_canonical().is_loopback() {
         return Err(merged.refuse(&path, OPEN));
     }
@@ -344,4 +345,4 @@ const SERVER: &str = concat!("stompbox/", env!("CARGO_PKG_VERSION"));
 const MAX_SHARDS: usize = 64;
 
 const OPEN: &str = "a loopback address such as 127.0.0.1:8080 while nobody has to log in: \
-    set auth.users or auth.tokens, or, to let everyone in, server.allow_open = true (--allow-open)";
+    set auth.users, auth.tokens or auth.jwt, or, to let everyone in, server.allow_open = true (--allow-open)";

@@ -334,6 +334,8 @@ pub(super) struct Auth {
     pub(super) users: Vec<User>,
     pub(super) tokens: Vec<Token>,
     pub(super) api_keys: Vec<ApiKey>,
+    pub(super) rules: Vec<AccessRule>,
+    pub(super) jwt: Jwt,
 }
 
 impl Default for Auth {
@@ -347,6 +349,48 @@ impl Default for Auth {
             users: Vec::new(),
             tokens: Vec::new(),
             api_keys: Vec::new(),
+            rules: Vec::new(),
+            jwt: Jwt::default(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Jwt {
+    pub(super) algorithms: Vec<String>,
+    pub(super) secret_file: String,
+    pub(super) key_file: String,
+    pub(super) jwks_file: String,
+    pub(super) jwks_url: String,
+    pub(super) jwks_roots: String,
+    pub(super) jwks_refresh: Time,
+    pub(super) jwks_min_interval: Time,
+    pub(super) issuers: Vec<String>,
+    pub(super) audiences: Vec<String>,
+    pub(super) leeway: Time,
+    pub(super) name_claim: String,
+    pub(super) roles_claim: String,
+    pub(super) rules_claim: String,
+}
+
+impl Default for Jwt {
+    fn default() -> Self {
+        Self {
+            algorithms: crate::broker::auth::jwt::Algorithm::ALL.map(|algorithm| algorithm.name().into()).into(),
+            secret_file: String::new(),
+            key_file: String::new(),
+            jwks_file: String::new(),
+            jwks_url: String::new(),
+            jwks_roots: String::new(),
+            jwks_refresh: seconds(300),
+            jwks_min_interval: seconds(30),
+            issuers: Vec::new(),
+            audiences: Vec::new(),
+            leeway: seconds(0),
+            name_claim: "sub".into(),
+            roles_claim: "roles".into(),
+            rules_claim: String::new(),
         }
     }
 }
@@ -373,6 +417,25 @@ pub(super) struct Token {
     pub(super) token_sha256: Option<Secret>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) roles: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AccessRule {
+    #[serde(default)]
+    pub(super) users: Vec<String>,
+    #[serde(default)]
+    pub(super) roles: Vec<String>,
+    #[serde(default)]
+    pub(super) anonymous: bool,
+    #[serde(default = "yes")]
+    pub(super) allow: bool,
+    pub(super) operations: Vec<String>,
+    pub(super) destinations: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

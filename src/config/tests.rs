@@ -37,7 +37,8 @@ fn section(table: &str) -> &'static str {
         .trim_end_matches("[]")
         .trim_end_matches(".users")
         .trim_end_matches(".tokens")
-        .trim_end_matches(".api_keys");
+        .trim_end_matches(".api_keys")
+        .trim_end_matches(".rules");
     if name.is_empty() || name == "schedule" || name == "alerts" {
         return SAMPLE.split_once("recent_bytes = ").unwrap().1;
     }
@@ -65,6 +66,7 @@ const EVERYTHING: &str = r#"
     [auth]
     users = [{ name = "ann", passcode = "s3cret" }, { name = "bob", password_hash = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$W+dZyc2DYnDWyJHuf9ALSjCS1Bq8qYJcPAEFhyYj6ns", roles = ["a"] }]
     tokens = [{ name = "ci", token = "t0ken" }, { name = "cd", token_sha256 = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", roles = ["a"] }]
+    rules = [{ users = ["ann"], operations = ["send"], destinations = ["/topic/a"] }]
     api_keys = [{ name = "ci", key = "s3cret" }, { name = "cd", key_sha256 = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", roles = ["a"] }]
     [[schedule]]
     name = "n"
@@ -319,7 +321,7 @@ fn an_open_server_listens_on_loopback_unless_told_otherwise() {
     assert_eq!(
         error(open),
         "stompbox.toml, line 1, column 8: server.listen = \"0.0.0.0:8080\" is refused: it must be a loopback address \
-         such as 127.0.0.1:8080 while nobody has to log in: set auth.users or auth.tokens, or, to let everyone in, \
+         such as 127.0.0.1:8080 while nobody has to log in: set auth.users, auth.tokens or auth.jwt, or, to let everyone in, \
          server.allow_open = true (--allow-open)"
     );
     load(&format!("{open}server.allow_open = true"));

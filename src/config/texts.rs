@@ -6,9 +6,10 @@ use croner::parser::{CronParser, Seconds};
 use tracing_subscriber::EnvFilter;
 
 use super::rules::Text;
+use crate::broker::auth::jwt::Algorithm;
 use crate::broker::auth::{Digest, Password};
 use crate::feeds::alerts::Metric;
-use crate::message::{Destination, DestinationKind, MAX_DESTINATION_BYTES};
+use crate::message::{Destination, DestinationKind, MAX_DESTINATION_BYTES, Operation};
 use crate::sockjs::Transport;
 
 pub(super) const LISTEN: Text = Text {
@@ -96,6 +97,30 @@ pub(super) const SHA256: Text = Text {
 
 pub(super) const ROLE: Text =
     Text { allowed: "a role of 1 to 255 octets without control characters", accepts: is_line };
+
+pub(super) const OPERATION: Text =
+    Text { allowed: "one of subscribe, send, app", accepts: |text| Operation::of_word(text).is_some() };
+
+pub(super) const RULE_PATTERN: Text = Text {
+    allowed: "a destination or a pattern, such as /topic/a/** or /user/{user}/queue/*",
+    accepts: |text| Destination::parse(text).is_ok(),
+};
+
+pub(super) const ALGORITHM: Text =
+    Text { allowed: "one of HS256, RS256, ES256, EdDSA", accepts: |text| Algorithm::of_name(text).is_some() };
+
+pub(super) const FILE: Text =
+    Text { allowed: "the path of a file, or an empty string", accepts: |text| !text.contains(char::is_control) };
+
+pub(super) const KEYS_URL: Text = Text {
+    allowed: "a URL that begins with https:// or http://, or an empty string",
+    accepts: |text| text.is_empty() || is_word(text) && ["http://", "https://"].iter().any(|s| text.starts_with(s)),
+};
+
+pub(super) const CLAIM: Text = Text { allowed: "a string of 1 to 255 octets", accepts: is_line };
+
+pub(super) const CLAIM_OR_NONE: Text =
+    Text { allowed: "a string of at most 255 octets", accepts: |text| text.is_empty() || is_line(text) };
 
 pub(super) const TOPIC: Text = Text {
     allowed: "a destination such as /topic/NAME",

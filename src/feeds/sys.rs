@@ -46,6 +46,7 @@ struct Snapshot {
     dropped: Dropped,
     slow_consumers: u64,
     refused: u64,
+    rules_refused: u64,
     logins: Logins,
     queues: Queues,
 }
@@ -131,6 +132,7 @@ impl Snapshot {
             },
             slow_consumers: stats.slow_consumers.value(),
             refused: stats.refused.value(),
+            rules_refused: stats.rules_refused.value(),
             logins: Logins { refused: stats.logins_refused.value(), unchecked: stats.logins_unchecked.value() },
             queues: Queues { count, messages: total.messages, bytes: total.bytes, deepest: deepest.collect() },
         }

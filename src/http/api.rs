@@ -12,16 +12,17 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::timeout;
 use warp::filters::BoxedFilter;
+use warp::path::FullPath;
 use warp::reject::Reject;
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
 use super::{Site, auth, sources};
 use crate::broker::Broker;
-use crate::broker::auth::{Attempt, AuthError};
+use crate::broker::auth::{Attempt, AuthError, Identity};
 use crate::feeds::events::{Events, Health, PageRequest, Rejected, Running};
 use crate::feeds::metrics::{moment, publish};
-use crate::message::Destination;
+use crate::message::{Destination, Operation};
 use crate::net::http::{PeerAddress, PeerSubject, RequestBodyError};
 
 /// Why a request was not answered as it wished.
@@ -31,6 +32,7 @@ enum Refused {
     BrokenOff,
     Stalled,
     Unauthorized,
+    Forbidden { reason: String },
     LoginsBusy,
 }
 
@@ -70,6 +72,7 @@ pub(super) async fn on_rejection(rejection: Rejection) -> Result<Response, Infal
             ),
             Refused::Stalled => (StatusCode::REQUEST_TIMEOUT, "the body took too long to come".into()),
             Refused::BrokenOff => (StatusCode::BAD_REQUEST, "the body broke off".into()),
+            Refused::Forbidden { reason } => (StatusCode::FORBIDDEN, reason.clone()),
             Refused::Unauthorized => (StatusCode::UNAUTHORIZED, "Access refused".into()),
             Refused::LoginsBusy => {
                 (StatusCode::SERVICE_UNAVAILABLE, "too many logins wait to be checked; try again later".into())
@@ -182,21 +185,50 @@ pub(super) fn guard(broker: &Broker) -> BoxedFilter<()> {
         .and(query)
         .and(warp::ext::optional::<PeerAddress>())
         .and(warp::ext::optional::<PeerSubject>())
-        .and_then(move |headers: HeaderMap, query: String, peer: Option<PeerAddress>, subject: Option<PeerSubject>| {
-            let broker = broker.clone();
-            let credentials = auth::credentials(&headers, &query, subject.map(|subject| subject.0));
-            let attempt = Attempt { credentials, peer: peer.map(|peer| peer.0.ip()) };
-            async move {
-                let Err(error) = broker.authenticate(attempt).await else { return Ok(()) };
-                broker.stats().refused.add(1);
-                Err(warp::reject::custom(match error {
-                    AuthError::Refused => Refused::Unauthorized,
-                    AuthError::Busy | AuthError::Unavailable => Refused::LoginsBusy,
-                }))
-            }
-        })
+        .and(warp::method())
+        .and(warp::path::full())
+        .and_then(
+            move |headers: HeaderMap,
+                  query: String,
+                  peer: Option<PeerAddress>,
+                  subject: Option<PeerSubject>,
+                  method: Method,
+                  path: FullPath| {
+                let broker = broker.clone();
+                let credentials = auth::credentials(&headers, &query, subject.map(|subject| subject.0));
+                let attempt = Attempt { credentials, peer: peer.map(|peer| peer.0.ip()) };
+                async move {
+                    let refused = match broker.authenticate(attempt).await {
+                        Ok(Identity { principal, .. }) => {
+                            let (operation, destination) = meaning(&method, path.as_str());
+                            let destination = Destination::parse(destination).map_err(|_| warp::reject::not_found())?;
+                            match broker.permit(&principal, operation, &destination) {
+                                Ok(()) => return Ok(()),
+                                Err(error) => Refused::Forbidden { reason: error.to_string() },
+                            }
+                        }
+                        Err(AuthError::Refused) => Refused::Unauthorized,
+                        Err(AuthError::Busy | AuthError::Unavailable) => Refused::LoginsBusy,
+                    };
+                    broker.stats().refused.add(1);
+                    Err(warp::reject::custom(refused))
+                }
+            },
+        )
         .untuple_one()
         .boxed()
+}
+
+/// What a request is as an operation, which the rules are asked about: what comes in is a call of
+/// the handler that takes the same over STOMP, what goes out is on the topic.
+fn meaning(method: &Method, path: &str) -> (Operation, &'static str) {
+    let is_of_logs = path.starts_with("/api/v1/logs");
+    match (*method == Method::POST, is_of_logs) {
+        (true, true) => (Operation::App, "/app/logs"),
+        (true, false) => (Operation::App, "/app/events"),
+        (false, true) => (Operation::Subscribe, "/topic/logs"),
+        (false, false) => (Operation::Subscribe, "/topic/metrics"),
+    }
 }
 
 /// The whole body, up to the limit; what is over is not even kept.

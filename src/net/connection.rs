@@ -48,7 +48,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info};
 
-use self::authenticating::{Checking, Purpose};
+use self::authenticating::{Checking, Expiry, Purpose};
 use self::ending::{Ending, Finishing, Leaving};
 use self::publishing::Work;
 use self::queueing::Queueing;
@@ -90,6 +90,7 @@ struct State<S: ?Sized = dyn Session> {
     publishing: Option<Box<Publishing>>,
     /// What waits for credentials to be checked; nothing else is done meanwhile.
     checking: Option<Box<Checking>>,
+    expiry: Expiry,
     /// What only those sessions have that use queues.
     queueing: Option<Box<Queueing>>,
     /// The peer sends no more, and may still read.
@@ -125,6 +126,7 @@ impl<S: Session> Connection<S> {
             subscriptions: Vec::new(),
             publishing: None,
             checking: None,
+            expiry: Expiry::default(),
             queueing: None,
             finishing: None,
             pace: None,
@@ -331,7 +333,8 @@ impl Connection {
             return Some(finishing.deadline);
         }
         let of_io = if self.reads(state) { self.io.poll_timeout() } else { None };
-        [state.session.poll_timeout(), of_io].into_iter().flatten().min()
+        let expiry = if state.session.is_closed() { None } else { state.expiry.at() };
+        [state.session.poll_timeout(), of_io, expiry].into_iter().flatten().min()
     }
 
     fn handle_timeout(&self, state: &mut State, now: Instant) {
@@ -356,6 +359,7 @@ impl Connection {
             self.on_incoming(state, now, incoming);
         }
         state.session.handle_timeout(now);
+        Self::expire(state, now);
     }
 
     fn on_incoming(&self, state: &mut State, now: Instant, incoming: Incoming) {

@@ -7,6 +7,7 @@ pub mod accept;
 pub mod clock;
 pub mod connection;
 pub mod fanout;
+pub mod fetch;
 pub mod http;
 pub mod io;
 pub mod live;

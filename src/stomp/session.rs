@@ -28,6 +28,7 @@ mod connect;
 mod credentials;
 mod driven;
 mod error;
+mod expiry;
 mod frames;
 mod outbox;
 mod requests;
@@ -35,6 +36,7 @@ mod subscriptions;
 mod transactions;
 
 pub use self::error::SessionError;
+use self::expiry::Expiry;
 pub use crate::session::{
     AckMode, Action, CloseReason, Refusal, Reply, Settlement, Subscription, Ticket, TransactionAction,
 };
@@ -58,6 +60,7 @@ pub struct Session {
     transactions: Transactions,
     requests: Requests,
     outbox: Outbox,
+    expiry: Option<Box<Expiry>>,
     /// What kind of trouble the session ended with.
     trouble: Option<&'static str>,
     frames_in: u64,
@@ -82,6 +85,7 @@ enum Phase {
 struct Opening {
     version: Version,
     offer: Offer,
+    wants_warning: bool,
 }
 
 impl Session {
@@ -110,6 +114,7 @@ impl Session {
             transactions: Transactions::default(),
             requests: Requests::default(),
             outbox: Outbox::default(),
+            expiry: None,
             trouble: None,
             frames_in: 0,
             unsendable: 0,
@@ -122,6 +127,9 @@ impl Session {
     /// largest size; beyond that the session fails.
     pub fn handle_bytes(&mut self, now: Instant, octets: Bytes) {
         if octets.is_empty() || matches!(self.phase, Phase::Disconnecting | Phase::Closed) {
+            return;
+        }
+        if self.expire(now) {
             return;
         }
         self.heart_beat.on_heard(now);
@@ -147,6 +155,9 @@ impl Session {
     /// As [`Session::handle_delivery`], for a driver that writes deliveries ahead of the actions
     /// that it cannot carry out yet: the octets do not wait behind those.
     pub fn delivery_image(&mut self, now: Instant, delivery: Delivery) -> Option<Image> {
+        if self.expire(now) {
+            return None;
+        }
         let (Phase::Connected, Some(version)) = (&self.phase, self.version) else { return None };
         let Delivery { subscription, message, retained, dropped, count } = delivery;
         let entry = self.subscriptions.find_mut(subscription)?;
@@ -188,6 +199,10 @@ impl Session {
 
     /// Does what is due: to be called at [`Session::poll_timeout`], or at any other time.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.expire(now) {
+            return;
+        }
+        self.warn_of_expiry(now);
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         match self.phase {
             Phase::AwaitConnect if is_due(self.deadline) => {
@@ -241,7 +256,10 @@ impl Session {
         let beats = [self.heart_beat.send_at(), self.heart_beat.silent_at()];
         match self.phase {
             Phase::AwaitConnect => self.deadline,
-            Phase::Connected => beats.into_iter().flatten().min(),
+            Phase::Connected => {
+                let expiry = self.expiry.as_ref().map(|expiry| expiry.next());
+                beats.into_iter().chain([expiry]).flatten().min()
+            }
             Phase::Disconnecting => [self.deadline, beats[0]].into_iter().flatten().min(),
             Phase::Authenticating(_) | Phase::Closed => None,
         }
@@ -330,13 +348,20 @@ impl Session {
     fn on_answered(&mut self, now: Instant, request: Request, reply: Reply) {
         match (request.command, reply) {
             (Command::Connect, reply) => self.on_authenticated(now, reply),
+            (_, Reply::Authenticated { principal, expires_at }) => {
+                self.on_refreshed(principal, expires_at, request.receipt.as_deref());
+            }
             (_, Reply::Refused(refusal)) => self.on_refused(request, refusal),
-            (command, Reply::Done | Reply::Missed(_) | Reply::Authenticated { .. }) => {
+            (command, Reply::Done | Reply::Missed(_)) => {
                 if let Some(receipt) = &request.receipt {
                     self.transmit_receipt(receipt);
                 }
                 if command == Command::Disconnect {
                     self.deadline = now.checked_add(self.settings.disconnect_timeout);
+                }
+                let subscribed = request.subscription.and_then(|id| self.subscriptions.find(id));
+                if let Some(destination) = subscribed.map(|entry| entry.destination.clone()) {
+                    self.on_subscribed(now, destination.as_str());
                 }
             }
         }
@@ -346,7 +371,13 @@ impl Session {
         let Request { command, receipt, subscription, .. } = request;
         let is_soft = self.settings.refusals == Refusals::Soft && matches!(refusal.status, 403 | 404);
         let Some(subscription) = subscription.filter(|_| is_soft) else {
-            return self.end(SessionError::Refused { command, refusal }, receipt.as_deref());
+            // Only a new token is refused so.
+            let error = match refusal.status {
+                401 => SessionError::AccessRefused,
+                429 => SessionError::LoginsBusy,
+                _ => SessionError::Refused { command, refusal },
+            };
+            return self.end(error, receipt.as_deref());
         };
         // The client may have ended it before the answer came.
         if let Some(entry) = self.subscriptions.remove(subscription) {
@@ -394,6 +425,7 @@ impl Session {
         self.phase = Phase::Closed;
         self.decoder.clear();
         self.offered = None;
+        self.expiry = None;
         self.subscriptions.clear();
         self.acks.clear();
         self.transactions.clear();

@@ -347,7 +347,8 @@ impl session::Session for Session {
         let Some((_, pending)) = self.requests.remove(at) else { return };
         match (reply, pending) {
             (Reply::Done, pending) => self.on_done(pending),
-            (Reply::Authenticated { principal }, pending) => self.on_authenticated(&pending, principal),
+            // The driver keeps the time: it says so with `Trouble::Expired`.
+            (Reply::Authenticated { principal, .. }, pending) => self.on_authenticated(&pending, principal),
             (Reply::Missed(missed), Pending::CatchUp { id }) => self.on_missed(id, &missed),
             (Reply::Missed(_), _) => {}
             (Reply::Refused(refusal), pending) => self.on_refused(pending, &refusal),
@@ -383,6 +384,10 @@ impl session::Session for Session {
             Trouble::SlowConsumer { .. } => ("SLOW_CONSUMER", "you read too slowly", CloseReason::PolicyViolation),
             Trouble::ShuttingDown => {
                 ("SHUTTING_DOWN", "the server is shutting down; connect again later", CloseReason::TryAgainLater)
+            }
+            Trouble::Expired => {
+                let message = "the token has expired; connect again with a new one";
+                ("TOKEN_EXPIRED", message, CloseReason::PolicyViolation)
             }
         };
         self.tell(json!({"type": "error", "code": code, "message": message}));

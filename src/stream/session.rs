@@ -397,7 +397,8 @@ impl session::Session for Session {
 
     fn handle_reply(&mut self, now: Instant, _ticket: Ticket, reply: Reply) {
         match reply {
-            Reply::Authenticated { principal } => self.on_authenticated(principal),
+            // The driver keeps the time: it says so with `Trouble::Expired`.
+            Reply::Authenticated { principal, .. } => self.on_authenticated(principal),
             Reply::Done => self.on_done(),
             Reply::Missed(missed) => {
                 self.on_missed(now, &missed);
@@ -447,6 +448,10 @@ impl session::Session for Session {
             Trouble::ShuttingDown => {
                 let message = "the server is shutting down; connect again later";
                 self.end(now, "SHUTTING_DOWN", message, CloseReason::TryAgainLater);
+            }
+            Trouble::Expired => {
+                let message = "the token has expired; connect again with a new one";
+                self.end(now, "TOKEN_EXPIRED", message, CloseReason::PolicyViolation);
             }
         }
     }

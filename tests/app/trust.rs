@@ -1,8 +1,18 @@
 //! Who may come in, and what they may do, over real sockets.
 
-use stompbox::broker::auth::hash_password;
+use std::io::{Read as _, Write as _};
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::common::{Server, Stomp};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::hmac;
+use serde_json::{Value, json};
+use stompbox::broker::auth::hash_password;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::common::{PATIENCE, Server, Stomp};
 
 #[tokio::test]
 async fn a_user_with_a_hashed_password_is_let_in_with_it_alone_over_stomp_and_rest() {
@@ -71,6 +81,145 @@ async fn a_flood_of_passwords_is_told_to_come_again() {
     }
     assert!(connected >= 1 && busy >= 1, "{connected} {busy}");
 }
+
+#[tokio::test]
+async fn a_signed_token_is_taken_from_each_place_that_may_have_one() {
+    let server = Server::start(1, &jwt(""));
+    let token = signed("ann", 100);
+    for headers in [
+        format!("Authorization:Bearer {token}\n"),
+        format!("X-Authorization:Bearer {token}\n"),
+        format!("token:{token}\n"),
+        format!("access_token:{token}\n"),
+    ] {
+        let connected = connect(&server, &headers).await.frame().await;
+        assert_eq!(connected.header("user-name"), Some("ann"), "{headers}");
+    }
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let mut client = Stomp::upgrade(stream, server.address, &format!("/ws?access_token={token}")).await;
+    client.send("CONNECT\naccept-version:1.2\nhost:a\n\n\0").await;
+    assert_eq!(client.frame().await.header("user-name"), Some("ann"));
+    let rest = |token: String| reqwest::Client::new().get(server.url("/api/v1/metrics")).bearer_auth(token).send();
+    assert_eq!(rest(token.clone()).await.unwrap().status(), 200);
+    for wrong in ["eyJhbGciOiJub25lIn0.e30.", &format!("{token}x"), "x"] {
+        assert_eq!(rest(wrong.to_owned()).await.unwrap().status(), 401, "{wrong}");
+        let error = connect(&server, &format!("token:{wrong}\n")).await.frame().await;
+        assert_eq!(error.header("message"), Some("Access refused"), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_token_unless_a_new_one_comes() {
+    let server = Server::start(1, &jwt(""));
+    let mut ends = connect(&server, &format!("token:{}\n", signed("ann", 3))).await;
+    let mut stays = connect(&server, &format!("token-refresh:true\ntoken:{}\n", signed("ann", 30))).await;
+    assert_eq!(ends.frame().await.command, "CONNECTED");
+    assert_eq!(stays.frame().await.command, "CONNECTED");
+    let warning = stays.frame().await;
+    assert_eq!((warning.command.as_str(), warning.header("destination")), ("MESSAGE", Some("/user/queue/$auth")));
+    stays.subscribe("mine", "/user/queue/$auth", "").await;
+    assert_eq!(stays.frame().await.header("subscription"), Some("mine"));
+    stays.send(&format!("SEND\ndestination:/app/$auth\nreceipt:r\n\n{}\0", signed("ann", 100))).await;
+    assert_eq!(stays.frame().await.header("receipt-id"), Some("r"));
+    let error = ends.frame().await;
+    assert_eq!((error.command.as_str(), error.header("message")), ("ERROR", Some("Session expired")));
+    assert_eq!(ends.closed().await.0, 1008);
+    stays.settled().await;
+    let other = format!("SEND\ndestination:/app/$auth\n\n{}\0", signed("bob", 100));
+    stays.send(&other).await;
+    assert_eq!(stays.frame().await.header("message"), Some("Access refused"));
+}
+
+#[tokio::test]
+async fn a_subscription_on_a_token_of_its_own_does_not_outlive_it() {
+    let server = Server::start(1, &jwt("auth.anonymous = true"));
+    let mut client = Stomp::connect(server.address).await;
+    client.subscribe("s", "/topic/a", &format!("token:{}\n", signed("ann", 1))).await;
+    assert_eq!(client.frame().await.header("message"), Some("Session expired"));
+}
+
+#[tokio::test]
+async fn published_keys_are_followed_when_they_change() {
+    let keys: Value = serde_json::from_str(include_str!("../../fixtures/jwt/jwks.json")).unwrap();
+    let vectors: Value = serde_json::from_str(include_str!("../../fixtures/jwt/vectors.json")).unwrap();
+    let vector = |name: &str| {
+        let found = vectors.as_array().unwrap().iter().find(|vector| vector["name"] == name).unwrap();
+        found["token"].as_str().unwrap().to_owned()
+    };
+    let only = |kid: &str| {
+        let mut set = keys.clone();
+        set["keys"].as_array_mut().unwrap().retain(|key| key["kid"] == kid);
+        set.to_string()
+    };
+    let published = Arc::new(Mutex::new(only("rsa-1")));
+    let provider = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/jwks.json", provider.local_addr().unwrap());
+    let to_publish = Arc::clone(&published);
+    std::thread::spawn(move || {
+        for stream in provider.incoming() {
+            let (mut stream, body) = (stream.unwrap(), to_publish.lock().unwrap().clone());
+            let _ = stream.read(&mut [0; 4096]);
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            let _ = stream.write_all((head + &body).as_bytes());
+        }
+    });
+    let settings = format!(
+        "auth.jwt.jwks_url = \"{url}\"\nauth.jwt.jwks_min_interval = \"1s\"\n\
+         auth.jwt.issuers = [\"https://issuer.example\"]\nauth.jwt.audiences = [\"stompbox\"]"
+    );
+    let server = Server::start(1, &settings);
+    let answer = async |name: &str| connect(&server, &format!("token:{}\n", vector(name))).await.frame().await.command;
+    assert_eq!(answer("RS256 with a kid").await, "CONNECTED");
+    assert_eq!(answer("EdDSA").await, "ERROR");
+    *published.lock().unwrap() = only("ed-1");
+    let follows = async { while answer("EdDSA").await != "CONNECTED" {} };
+    timeout(PATIENCE, follows).await.unwrap();
+    assert_eq!(answer("RS256 with a kid").await, "ERROR", "its key is published no more");
+}
+
+#[tokio::test]
+async fn the_example_of_rules_starts_and_its_rules_hold() {
+    let server = Server::start(1, include_str!("../../fixtures/rules.toml"));
+    let mut ann = connect(&server, "login:ann\npasscode:example\n").await;
+    assert_eq!(ann.frame().await.command, "CONNECTED");
+    let mut nobody = Stomp::connect(server.address).await;
+    nobody.subscribe("p", "/topic/public/**", "").await;
+    for refused in ["/topic/**", "/topic/notices", "/queue/work/a"] {
+        nobody.send(&format!("SUBSCRIBE\nid:x\ndestination:{refused}\n\n\0")).await;
+        let notice = nobody.frame().await;
+        assert_eq!((notice.command.as_str(), notice.header("status")), ("MESSAGE", Some("403")), "{refused}");
+        assert_eq!(notice.body, format!("anonymous may not subscribe to {refused}"));
+    }
+    ann.publish("/topic/public/news", "", "hello").await;
+    assert_eq!(nobody.frame().await.body, "hello");
+    nobody.publish("/topic/public/news", "", "hello").await;
+    assert_eq!(nobody.frame().await.header("message"), Some("Refused"));
+    let events = |token: Option<&'static str>| {
+        let request = reqwest::Client::new().post(server.url("/api/v1/events"));
+        let request = request.json(&json!({ "eventType": "a", "source": "b" }));
+        token.into_iter().fold(request, |request, token| request.bearer_auth(token)).send()
+    };
+    assert_eq!(events(Some("example")).await.unwrap().status(), 202);
+    assert_eq!(events(None).await.unwrap().status(), 403);
+}
+
+/// Settings for tokens of [`signed`].
+fn jwt(more: &str) -> String {
+    format!("auth.jwt.secret_file = \"{SECRET_FILE}\"\nauth.jwt.audiences = [\"stompbox\"]\n{more}")
+}
+
+/// A token of `name` that expires in so many seconds.
+fn signed(name: &str, seconds: u64) -> String {
+    let exp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + seconds;
+    let claims = json!({ "sub": name, "aud": "stompbox", "exp": exp });
+    let encoded = |text: &[u8]| URL_SAFE_NO_PAD.encode(text);
+    let input = format!("{}.{}", encoded(br#"{"alg":"HS256"}"#), encoded(claims.to_string().as_bytes()));
+    let secret = std::fs::read_to_string(SECRET_FILE).unwrap();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.trim_end().as_bytes());
+    format!("{input}.{}", encoded(hmac::sign(&key, input.as_bytes()).as_ref()))
+}
+
+const SECRET_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/jwt/secret");
 
 async fn connect(server: &Server, credentials: &str) -> Stomp {
     let mut client = Stomp::open(server.address).await;

@@ -143,7 +143,7 @@ impl Peer {
             match action {
                 Action::Transmit(image) => assert!(!image.is_empty()),
                 Action::Authenticate { ticket, .. } => {
-                    self.reply(ticket, Reply::Authenticated { principal: Principal::Anonymous });
+                    self.reply(ticket, Reply::Authenticated { principal: Principal::Anonymous, expires_at: None });
                 }
                 Action::Publish { ticket, .. }
                 | Action::Subscribe { ticket, .. }

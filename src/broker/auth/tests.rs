@@ -23,7 +23,9 @@ fn settings(anonymous: bool) -> Settings {
         users: vec![("ann".into(), Password::plain("a")), ("bob".into(), Password::plain("b"))],
         tokens: vec![("ci".into(), Digest::of("t"))],
         api_keys: vec![("tail".into(), Digest::of("k"))],
+        jwt: None,
         certificates: false,
+        rules: vec![],
         limits: Limits::default(),
     }
 }

@@ -19,6 +19,7 @@ impl Connection {
         if state.is_blocked || state.is_over {
             return;
         }
+        Self::expire(state, now);
         let mut queue = self.fanout.take_scratch();
         queue.extend(state.unwritten.drain(..));
         let mut bytes = 0;
@@ -40,6 +41,7 @@ impl Connection {
     /// Writes a delivery with nothing in front of it, past the mailbox: with many subscribers
     /// each touch of one's memory is a cache miss.
     pub(super) fn write_at_once(&self, state: &mut State, now: Instant, delivery: Delivery) {
+        Self::expire(state, now);
         let Some(mut image) = self.image(state, now, delivery) else { return };
         match self.io.try_write_one(&mut image) {
             Ok(written) => {
@@ -112,6 +114,7 @@ impl Connection {
         } else {
             let unsendable = session.unsendable();
             stats.dropped_binary.add(unsendable - self.unsendable.replace(unsendable));
+            stats.dropped_closed.add(u64::from(session.is_closed()));
         }
         image
     }

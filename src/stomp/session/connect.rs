@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::credentials::credentials;
 use super::error::SessionError;
+use super::expiry::Expiry;
 use super::{Opening, Phase, Session};
 use crate::session::{Action, Reply};
 use crate::stomp::decode_error::clipped;
@@ -37,7 +38,8 @@ impl Session {
         let host = self.check_host(frame, version)?;
         let credentials = credentials(frame).or_else(|| self.offered.take().map(|offered| *offered));
         self.offered = None;
-        self.phase = Phase::Authenticating(Box::new(Opening { version, offer }));
+        let wants_warning = frame.header("token-refresh") == Some("true");
+        self.phase = Phase::Authenticating(Box::new(Opening { version, offer, wants_warning }));
         self.deadline = None;
         let ticket = self.requests.open(Command::Connect, None, None);
         self.outbox.push(Action::Authenticate { ticket, credentials, host });
@@ -60,9 +62,12 @@ impl Session {
     }
 
     pub(super) fn on_authenticated(&mut self, now: Instant, reply: Reply) {
-        match reply {
-            Reply::Authenticated { principal } => self.principal = principal,
-            Reply::Done | Reply::Missed(_) => {}
+        let expires_at = match reply {
+            Reply::Authenticated { principal, expires_at } => {
+                self.principal = principal;
+                expires_at
+            }
+            Reply::Done | Reply::Missed(_) => None,
             Reply::Refused(refusal) => {
                 // A server that cannot check says so; one that can says nothing of the reason.
                 let error = match refusal.status {
@@ -72,9 +77,10 @@ impl Session {
                 };
                 return self.end(error, None);
             }
-        }
+        };
         let Phase::Authenticating(opening) = std::mem::replace(&mut self.phase, Phase::Connected) else { return };
-        let Opening { version, offer } = *opening;
+        let Opening { version, offer, wants_warning } = *opening;
+        self.expiry = expires_at.map(|at| Box::new(Expiry::new(at, wants_warning)));
         self.version = Some(version);
         self.decoder.set_version(version);
         self.heart_beat.start(now, offer, &self.settings);

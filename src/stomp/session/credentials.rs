@@ -15,7 +15,7 @@ pub(super) fn credentials(frame: &Frame) -> Option<Credentials> {
     }
     ["authorization", "x-authorization", "token", "access_token"].iter().find_map(|wanted| {
         let value = frame.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted))?.1.trim();
-        (!value.is_empty()).then(|| authorization(value))
+        (!value.is_empty()).then(|| of_text(value))
     })
 }
 
@@ -28,7 +28,7 @@ pub(super) fn is_credential(name: &str) -> bool {
 
 /// `Bearer TOKEN`, `Basic …`, or the token alone, which many clients write. What cannot be
 /// read counts as a token, so that it is refused and not taken for no credentials.
-fn authorization(value: &str) -> Credentials {
+pub(super) fn of_text(value: &str) -> Credentials {
     let token = || Credentials::Token(value.into());
     let Some((scheme, rest)) = value.split_once(' ') else { return token() };
     let rest = rest.trim();

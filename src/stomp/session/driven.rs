@@ -90,6 +90,7 @@ impl From<Trouble> for SessionError {
         match trouble {
             Trouble::SlowConsumer { messages, bytes } => Self::SlowConsumer { messages, bytes },
             Trouble::ShuttingDown => Self::ShuttingDown,
+            Trouble::Expired => Self::Expired,
         }
     }
 }

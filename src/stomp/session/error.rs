@@ -75,6 +75,15 @@ pub enum SessionError {
     /// The peer may not come in. Says no more, on purpose.
     #[error("the credentials were not accepted")]
     AccessRefused,
+    /// The proof of who the peer is has expired.
+    #[error(
+        "the token has expired; connect again with a new one, or send one to /app/$auth before \
+         (CONNECT with token-refresh:true to be told in time)"
+    )]
+    Expired,
+    /// The peer brought a new token of somebody else.
+    #[error("the new token is not for the principal of this session; connect again with it")]
+    OtherPrincipal,
     /// Too many want to come in at once.
     #[error("too many logins wait to be checked; try again later")]
     LoginsBusy,
@@ -221,6 +230,8 @@ impl SessionError {
             Self::NoCommonVersion { .. } => "No common version",
             Self::UnknownHost { .. } => "Unknown host",
             Self::AccessRefused => "Access refused",
+            Self::Expired => "Session expired",
+            Self::OtherPrincipal => "Access refused",
             Self::LoginsBusy => "Too many logins",
             Self::Destination { .. } => "Bad destination",
             Self::DuplicateSubscription { .. } => "Duplicate subscription",
@@ -245,6 +256,8 @@ impl SessionError {
     pub fn close_reason(&self) -> CloseReason {
         match self {
             Self::AccessRefused
+            | Self::Expired
+            | Self::OtherPrincipal
             | Self::UnknownHost { .. }
             | Self::NoConnect { .. }
             | Self::Silent { .. }

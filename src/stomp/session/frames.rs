@@ -34,6 +34,7 @@ impl Session {
         };
         match command {
             Command::Connect | Command::Stomp => Err(SessionError::AlreadyConnected { command }),
+            Command::Send if Self::is_refresh(frame) => self.on_refresh(frame),
             Command::Send => self.on_send(frame),
             Command::Subscribe => self.on_subscribe(frame, version),
             Command::Unsubscribe => self.on_unsubscribe(frame, version),

@@ -9,6 +9,7 @@ use crate::stomp::Limits;
 mod acknowledging;
 mod connecting;
 mod ending;
+mod expiring;
 mod messaging;
 mod properties;
 mod transacting;
@@ -67,7 +68,7 @@ impl Peer {
 
     pub(super) fn connect(&mut self, version: &str, headers: &str) {
         self.send(&format!("CONNECT\naccept-version:{version}\nhost:h\n{headers}\n\0"));
-        self.reply(0, Reply::Authenticated { principal: Principal::Anonymous });
+        self.reply(0, Reply::Authenticated { principal: Principal::Anonymous, expires_at: None });
         let actions = self.actions();
         assert_eq!(actions.len(), 2, "{actions:?}");
         assert!(self.session.is_connected());

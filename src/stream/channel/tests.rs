@@ -128,7 +128,7 @@ impl Script {
 
     fn open() -> Self {
         let mut script = Self::new();
-        script.reply(Ticket(0), Reply::Authenticated { principal: Principal::Anonymous });
+        script.reply(Ticket(0), Reply::Authenticated { principal: Principal::Anonymous, expires_at: None });
         script
     }
 

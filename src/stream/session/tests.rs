@@ -9,7 +9,7 @@ use crate::session::Session as _;
 fn a_stream_says_who_its_client_is_and_subscribes_to_what_it_carries() {
     let mut script = Script::of(Feed::Combined, Form::Json, Filter::default());
     assert!(matches!(script.actions()[..], [Action::Authenticate { ticket: Ticket(0), .. }]));
-    script.reply(0, Reply::Authenticated { principal: Principal::Anonymous });
+    script.reply(0, Reply::Authenticated { principal: Principal::Anonymous, expires_at: None });
     let actions = script.actions();
     let topics: Vec<_> = actions.iter().filter_map(subscribed).map(|of| of.destination.to_string()).collect();
     assert_eq!(topics, ["/topic/logs", "/topic/alerts", "/topic/system"]);
@@ -154,7 +154,7 @@ impl Script {
 
     /// Answers all that is asked.
     fn open_events(&mut self, messages: Vec<Arc<Message>>, is_gap: bool, position: u64) {
-        self.reply(0, Reply::Authenticated { principal: Principal::Anonymous });
+        self.reply(0, Reply::Authenticated { principal: Principal::Anonymous, expires_at: None });
         for action in self.actions() {
             match action {
                 Action::Subscribe { ticket, .. } => self.reply(ticket.0, Reply::Done),

@@ -5,7 +5,7 @@ fn authenticate(credentials: Option<Credentials>, host: Option<&str>) -> Action 
 }
 
 fn user(name: &str) -> Reply {
-    Reply::Authenticated { principal: Principal::User(name.into()) }
+    Reply::Authenticated { principal: Principal::User(name.into()), expires_at: None }
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn each_version_is_answered_and_none_offered_is_1_0() {
         let mut peer = Peer::new(Settings { server: None, ..settings() });
         peer.send(&format!("STOMP\n{headers}\n\0"));
         assert_eq!(peer.actions(), [authenticate(None, None)]);
-        peer.reply(0, Reply::Authenticated { principal: Principal::Anonymous });
+        peer.reply(0, Reply::Authenticated { principal: Principal::Anonymous, expires_at: None });
         let connected = format!("CONNECTED\nversion:{version}\nsession:unguessable\nheart-beat:{beats}\n\n\0");
         assert_eq!(peer.actions(), [transmit(&connected)]);
     }
