@@ -12,7 +12,7 @@
 //!
 //! | octets | what |
 //! |---|---|
-//! | 960 | `Connection<stomp::Session>`: of it the session, next line, and the mailbox, 64 |
+//! | 1008 | `Connection<stomp::Session>`: of it the session, next line, and the mailbox, 64 |
 //! | (704) | `stomp::Session`: of it the decoder, next line, and the two heart-beats' clocks, 96 |
 //! | (192) | `stomp::Decoder` |
 //! | 384 | `RawWebSocket`, the transport: its reader, its queue of events, its socket's handle |
