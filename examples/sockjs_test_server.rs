@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use stompbox::net::accept;
+use stompbox::net::accept::Listener;
 use stompbox::net::http::{PeerAddress, RequestBody, Settings as HttpSettings, serve};
 use stompbox::net::io::MessageIo;
-use stompbox::net::live::Live;
 use stompbox::net::websocket;
 use stompbox::sockjs::service::{Body, Client, Connections, Service, Socket};
 use stompbox::sockjs::{Settings, Transport, Transports};
@@ -43,15 +42,12 @@ async fn run(port: u16) -> io::Result<()> {
         Mount::new("/broadcast", settings(), Kind::Broadcast(everyone)),
     ]);
     let http = HttpSettings {
-        sockets: accept::Settings::default(),
         header_timeout: Duration::from_secs(10),
         head_bytes: 64 * 1024,
         body_timeout: Duration::from_secs(30),
     };
-    serve(listener, Live::default(), http, CancellationToken::new(), move |request| {
-        answer(Rc::clone(&mounts), request)
-    })
-    .await;
+    let listener = Listener::plain(listener);
+    serve(listener, http, CancellationToken::new(), move |request| answer(Rc::clone(&mounts), request)).await;
     Ok(())
 }
 

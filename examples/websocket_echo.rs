@@ -16,10 +16,9 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::upgrade::OnUpgrade;
 use stompbox::message::Image;
-use stompbox::net::accept;
+use stompbox::net::accept::Listener;
 use stompbox::net::http::{RequestBody, Settings as HttpSettings, serve, upgraded};
 use stompbox::net::io::Ended;
-use stompbox::net::live::Live;
 use stompbox::net::websocket::{Settings, SocketEvent, WebSocket, WebSocketFraming, deflate, handshake};
 use tokio::net::TcpListener;
 use tokio::task::LocalSet;
@@ -32,12 +31,11 @@ fn main() -> io::Result<()> {
         let listener = TcpListener::bind(address).await?;
         eprintln!("listening on ws://{}", listener.local_addr()?);
         let http = HttpSettings {
-            sockets: accept::Settings::default(),
             header_timeout: Duration::from_secs(10),
             head_bytes: 64 * 1024,
             body_timeout: Duration::from_secs(30),
         };
-        serve(listener, Live::default(), http, CancellationToken::new(), answer).await;
+        serve(Listener::plain(listener), http, CancellationToken::new(), answer).await;
         Ok(())
     })
 }

@@ -32,6 +32,7 @@ use crate::feeds::system::Gauges;
 use crate::feeds::{demo, logs, metrics, schedule, sys};
 use crate::http::{self, Site, Sources, StreamSettings};
 use crate::message::{Destination, Publication};
+use crate::net::accept::{self, Listener};
 use crate::net::fanout::Fanout;
 use crate::net::http::{Settings as HttpSettings, serve};
 use crate::net::io::MessageIo;
@@ -103,10 +104,10 @@ impl App {
                 }
             },
         };
-        let in_use = InUse::new(&config);
         let events =
             config.metrics.enabled.then(|| Arc::new(Events::new(config.metrics.events.clone(), metrics::moment())));
         let broker = new_broker(&config, events.as_ref());
+        let in_use = InUse::new(&config, &broker);
         Ok(Self { config, in_use, broker, events, is_demo, address, listeners, tcp_listeners })
     }
 
@@ -291,12 +292,13 @@ fn start_shards(
                 deflate: config.websocket.deflate,
             }),
         };
-        let http = config.server.http;
+        let settings = (config.server.http, config.server.sockets);
+        let proxied = [config.server.proxy_protocol, config.tcp.proxy_protocol];
         let listeners = (listener, tcp_listeners.next());
         let (broker, in_use, stop) = (broker.clone(), in_use.clone(), stop.clone());
         shards.push(Shard::spawn(index, move || async move {
-            let fanout = Fanout::new(index, broker, in_use.stomp.clone());
-            if let Err(error) = run_shard(fanout, home, listeners, (http, in_use), site, stop).await {
+            let fanout = Fanout::limited(index, broker, in_use.stomp.clone(), in_use.limiter.clone());
+            if let Err(error) = run_shard(fanout, home, listeners, settings, (in_use, proxied), site, stop).await {
                 error!(shard = index, %error, "a shard cannot serve");
             }
         })?);
@@ -323,24 +325,30 @@ async fn run_shard(
     fanout: Rc<Fanout>,
     home: Home,
     (listener, tcp_listener): (TcpListener, Option<TcpListener>),
-    (http, in_use): (HttpSettings, InUse),
+    (http, settings): (HttpSettings, accept::Settings),
+    (in_use, proxied): (InUse, [bool; 2]),
     site: Site,
     stop: Stop,
 ) -> io::Result<()> {
-    let listener = shard::into_tokio(listener)?;
+    let listening = |socket, identity, proxy_protocol| -> io::Result<Listener> {
+        let (limiter, proxies) = (in_use.limiter.clone(), in_use.proxies.clone());
+        let socket = shard::into_tokio(socket)?;
+        Ok(Listener { socket, identity, settings, limiter, proxies, proxy_protocol })
+    };
     let sockjs = site.sockjs.clone();
+    let listener = listening(listener, in_use.identity, proxied[0])?;
     let mut messages = tokio::task::spawn_local(Rc::clone(&fanout).run());
     let mut sessions = tokio::task::spawn_local(home.run(Rc::new(StompConnections(Rc::clone(&fanout)))));
     let answers = http::handler(site, Rc::clone(&fanout));
-    let serving = serve(listener, in_use.identity, http, stop.http.clone(), answers);
+    let serving = serve(listener, http, stop.http.clone(), answers);
     let mut serving = tokio::task::spawn_local(serving);
     let tcp = match tcp_listener {
         None => None,
         Some(listener) => {
-            let listener = shard::into_tokio(listener)?;
+            let listener = listening(listener, in_use.tcp_identity, proxied[1])?;
             let fanout = Rc::clone(&fanout);
             let connect = move |io, peer: SocketAddr| fanout.connect(io, &peer.to_string(), None);
-            let serving = tcp::serve(listener, http.sockets, in_use.tcp_identity, stop.gently.clone(), connect);
+            let serving = tcp::serve(listener, stop.gently.clone(), connect);
             Some(tokio::task::spawn_local(serving))
         }
     };

@@ -28,9 +28,10 @@ pub use self::sources::Sources;
 use crate::broker::pattern::Separators;
 use crate::broker::{auth as broker_auth, history, queue};
 use crate::message::{Destination, Overflow};
-use crate::net::http;
+use crate::net::proxy::Proxies;
 use crate::net::tls::Identity;
 use crate::net::websocket::deflate;
+use crate::net::{accept, http, limits};
 use crate::{feeds, sockjs, stomp};
 
 /// All settings, checked: units in the types, each within its range, none against another.
@@ -40,6 +41,8 @@ pub struct Config {
     pub server: Server,
     /// The listener for STOMP over TCP.
     pub tcp: Tcp,
+    /// What one client, one address and all together may have.
+    pub limits: limits::Settings,
     /// What is logged, and how.
     pub log: Log,
     /// STOMP sessions.
@@ -119,8 +122,14 @@ pub struct Server {
     pub identity: Option<Identity>,
     /// Octets of a request's body, SockJS apart.
     pub http_body_bytes: usize,
-    /// What the HTTP listener itself needs to know, and, in it, what every socket is given.
+    /// What the HTTP listener itself needs to know.
     pub http: http::Settings,
+    /// Whose word counts for where a client comes from, on each listener.
+    pub proxies: Proxies,
+    /// Whether those speak the PROXY protocol here.
+    pub proxy_protocol: bool,
+    /// What every accepted socket is given, on each listener.
+    pub sockets: accept::Settings,
 }
 
 /// Log and metric streams, and channels.
@@ -151,6 +160,8 @@ pub struct Tcp {
     pub listen: Option<SocketAddr>,
     /// Whether that is the default, which a second server on one machine does without.
     pub is_default: bool,
+    /// Whether the trusted proxies speak the PROXY protocol here.
+    pub proxy_protocol: bool,
     /// What it shows to clients; with it, TLS is spoken there and nothing else.
     pub identity: Option<Identity>,
 }

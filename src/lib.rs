@@ -90,6 +90,28 @@
 //!   passwords, tokens, keys and their hashes. Names with control characters are let in nowhere.
 //! - **Not defended against:** who reads the settings file or the memory of this process; whoever
 //!   is on the path without TLS; an identity provider that lies.
+//!
+//! # Threat model: the network side
+//!
+//! Peers are hostile: whoever reaches a port may send any octets at any pace, open as many
+//! connections as the network gives, and vanish. What they must not be able to do: stop others
+//! being served, make memory grow without a bound, end the process, read or send as somebody else.
+//!
+//! - **Memory and descriptors.** Every place above is bounded; [`net::limits`] bounds what the
+//!   sessions of an address, a user and all together may have, and how fast they may send. At the
+//!   limit on open files accepting pauses and goes on.
+//! - **Time.** A head, a body, a TLS handshake, a PROXY header, CONNECT, a farewell: each has a
+//!   deadline. A connection has its turn and gives way to the shard's others.
+//! - **Panics** are a bug; one costs its connection, is counted and logged.
+//! - **Whence.** `X-Forwarded-For`, `Forwarded` and the PROXY protocol count from the addresses in
+//!   `server.trusted_proxies` alone ([`net::proxy`]); without them the socket's address counts.
+//! - **Whose page.** What a browser sends by itself (cookies, certificates) counts from the
+//!   server's own origin or a listed one; credentials that a page gives itself from everywhere.
+//! - **TLS** is rustls's, 1.2 and 1.3, its defaults. A certificate's subject is trusted as far as
+//!   the authority in `tls_client_ca` is; revocation is not looked up.
+//!
+//! Not covered: who owns the machine, the settings or the keys; an attacker with more bandwidth
+//! than the network in front; what authenticated users send one another.
 
 pub mod app;
 pub mod broker;

@@ -88,6 +88,86 @@ pub enum Trouble {
     ShuttingDown,
     /// The proof of who the client is, or of a subscription's owner, has expired.
     Expired,
+    /// A limit that the session, its address, its user or all together have reached.
+    Exceeded(Exceeded),
+}
+
+/// A limit on one session, one address, one user or all together that was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Exceeded {
+    /// `limits.connections`, or the system's descriptors.
+    #[error("the server has {max} connections, as many as it may; try again later")]
+    Connections {
+        /// Allowed.
+        max: usize,
+    },
+    /// `limits.connections_per_address`
+    #[error("this address has {max} connections, as many as it may")]
+    OfAddress {
+        /// Allowed.
+        max: usize,
+    },
+    /// `limits.sessions_per_user`
+    #[error("this user has {max} sessions, as many as it may")]
+    OfUser {
+        /// Allowed.
+        max: usize,
+    },
+    /// `limits.connects_per_minute`
+    #[error("this address may connect {per_minute} times in a minute; try again later")]
+    Connects {
+        /// Allowed.
+        per_minute: u32,
+    },
+    /// `limits.session_messages_per_second` and the like.
+    #[error("this {of} may send {per_second} {what} in a second")]
+    Rate {
+        /// Allowed.
+        per_second: u32,
+        /// Messages or octets.
+        what: &'static str,
+        /// Session or address.
+        of: &'static str,
+    },
+    /// `limits.idle`
+    #[error("nothing came within {} ms", after.as_millis())]
+    Idle {
+        /// Allowed.
+        after: Duration,
+    },
+    /// `mailbox.total_bytes`
+    #[error("{bytes} octets wait for this client, more than for others; all together may have {max}")]
+    Memory {
+        /// What waits for this one.
+        bytes: usize,
+        /// Allowed for all.
+        max: usize,
+    },
+}
+
+impl Exceeded {
+    /// What the JSON protocols call it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Connects { .. } | Self::Rate { .. } => "RATE_LIMITED",
+            Self::Idle { .. } => "IDLE",
+            Self::Memory { .. } => "SLOW_CONSUMER",
+            Self::Connections { .. } | Self::OfAddress { .. } | Self::OfUser { .. } => "TOO_MANY_CONNECTIONS",
+        }
+    }
+
+    /// The limit's name, as counters have it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Connections { .. } => "connections",
+            Self::OfAddress { .. } => "connections_per_address",
+            Self::OfUser { .. } => "sessions_per_user",
+            Self::Connects { .. } => "connects_per_minute",
+            Self::Rate { .. } => "rate",
+            Self::Idle { .. } => "idle",
+            Self::Memory { .. } => "mailbox_total_bytes",
+        }
+    }
 }
 
 /// What became of a `reply-to`.

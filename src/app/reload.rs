@@ -1,13 +1,16 @@
 //! What changes while the server runs: on SIGHUP the settings are read anew.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{info, warn};
 
 use crate::broker::Broker;
 use crate::broker::access::Access;
 use crate::config::Config;
+use crate::net::descriptors;
+use crate::net::limits::Limiter;
 use crate::net::live::Live;
+use crate::net::proxy::Proxies;
 use crate::net::tls::Identity;
 use crate::stomp;
 
@@ -17,14 +20,18 @@ pub(super) struct InUse {
     pub(super) identity: Live<Option<Identity>>,
     pub(super) tcp_identity: Live<Option<Identity>>,
     pub(super) stomp: Live<stomp::Settings>,
+    pub(super) limiter: Limiter,
+    pub(super) proxies: Live<Proxies>,
 }
 
 impl InUse {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, broker: &Broker) -> Self {
         Self {
             identity: Live::new(config.server.identity.clone()),
             tcp_identity: Live::new(config.tcp.identity.clone()),
             stomp: Live::new(config.stomp.clone()),
+            limiter: Limiter::new(config.limits, descriptors::raise(), Arc::clone(&broker.stats().limits)),
+            proxies: Live::new(config.server.proxies.clone()),
         }
     }
 
@@ -32,6 +39,8 @@ impl InUse {
         self.identity.set(config.server.identity.clone());
         self.tcp_identity.set(config.tcp.identity.clone());
         self.stomp.set(config.stomp.clone());
+        self.limiter.set(config.limits);
+        self.proxies.set(config.server.proxies.clone());
     }
 }
 
@@ -66,4 +75,13 @@ impl Reloader {
 }
 
 /// How the keys begin that a running server takes.
-const RELOADED: [&str; 4] = ["server.tls_", "tcp.tls_", "stomp.", "auth"];
+const RELOADED: [&str; 8] = [
+    "server.tls_",
+    "server.trusted_proxies",
+    "server.forwarded_header",
+    "tcp.tls_",
+    "stomp.",
+    "limits.",
+    "mailbox.total_bytes",
+    "auth",
+];

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A number that only the counted thing changes.
 #[derive(Debug, Default)]
@@ -72,6 +72,26 @@ pub struct Stats {
     pub dropped_absent: Counter,
     /// Open connections by the name of their transport.
     pub transports: Transports,
+    /// How often each limit beyond a session was reached.
+    pub limits: Arc<Tally>,
+    /// Panics that were caught; each cost one connection.
+    pub panics: Counter,
+}
+
+/// Counts by name, for what is rare.
+#[derive(Debug, Default)]
+pub struct Tally(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Tally {
+    /// Counts one of that name.
+    pub fn add(&self, name: &'static str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
+    }
+
+    /// All that were ever counted.
+    pub fn values(&self) -> BTreeMap<&'static str, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Open connections by the name of their transport.

@@ -19,9 +19,10 @@ use super::{
 use crate::broker::pattern::Separators;
 use crate::broker::{history, queue};
 use crate::message::{Destination, Overflow};
+use crate::net::proxy::Proxies;
 use crate::net::tls::{Authority, Identity, IdentityError};
 use crate::net::websocket::deflate;
-use crate::net::{accept, http};
+use crate::net::{accept, http, limits as bounding};
 use crate::sockjs::{Transport, Transports};
 use crate::{feeds, sockjs, stomp};
 
@@ -32,6 +33,7 @@ pub(super) fn config(merged: Merged) -> Result<Config, ConfigError> {
     Ok(Config {
         server: server(&merged)?,
         tcp: tcp(&merged)?,
+        limits: bounds(raw),
         log: Log { level: raw.log.level.clone(), format: log_format(&raw.log.format) },
         stomp: stomp(&raw.stomp, &raw.sockjs),
         mailbox: MailboxLimits { messages: raw.mailbox.messages, bytes: raw.mailbox.bytes.0 },
@@ -63,8 +65,10 @@ fn server(merged: &Merged) -> Result<Server, ConfigError> {
         shards: NonZeroUsize::new(server.shards).or_else(|| NonZeroUsize::new(cores())).unwrap_or(NonZeroUsize::MIN),
         drain_timeout: server.drain_timeout.0,
         http_body_bytes: server.http_body_bytes.0,
+        proxies: proxies(merged),
+        proxy_protocol: proxy_protocol(merged, "server", server.proxy_protocol)?,
+        sockets: accept::Settings { dead_peer_timeout: server.dead_peer_timeout.0 },
         http: http::Settings {
-            sockets: accept::Settings { dead_peer_timeout: server.dead_peer_timeout.0 },
             header_timeout: server.http_header_timeout.0,
             head_bytes: server.http_head_bytes.0,
             body_timeout: server.http_body_timeout.0,
@@ -77,7 +81,8 @@ fn tcp(merged: &Merged) -> Result<Tcp, ConfigError> {
     let listen = if written.is_empty() { None } else { Some(listen(merged, "tcp.listen", written)?) };
     let raw::Tcp { tls_certificate, tls_key, tls_client_ca, tls_client_required, .. } = &merged.raw.tcp;
     let identity = identity(merged, "tcp", [tls_certificate, tls_key, tls_client_ca], *tls_client_required, None)?;
-    Ok(Tcp { listen, is_default: merged.raw.tcp == raw::Tcp::default(), identity })
+    let proxy_protocol = proxy_protocol(merged, "tcp", merged.raw.tcp.proxy_protocol)?;
+    Ok(Tcp { listen, is_default: merged.raw.tcp == raw::Tcp::default(), proxy_protocol, identity })
 }
 
 fn identity(
@@ -127,6 +132,39 @@ fn listen(merged: &Merged, key: &str, written: &str) -> Result<SocketAddr, Confi
         return Err(merged.refuse(&path, OPEN));
     }
     Ok(address)
+}
+
+fn proxies(merged: &Merged) -> Proxies {
+    let server = &merged.raw.server;
+    Proxies {
+        trusted: server.trusted_proxies.iter().filter_map(|written| super::texts::network(written)).collect(),
+        writes_forwarded: server.forwarded_header == "forwarded",
+    }
+}
+
+/// It counts from trusted addresses alone.
+fn proxy_protocol(merged: &Merged, table: &str, is_on: bool) -> Result<bool, ConfigError> {
+    if is_on && merged.raw.server.trusted_proxies.is_empty() {
+        let path = Path::of(table).key("proxy_protocol");
+        return Err(merged.refuse(&path, "false while server.trusted_proxies is empty"));
+    }
+    Ok(is_on)
+}
+
+fn bounds(raw: &Raw) -> bounding::Settings {
+    let rate = |messages, Size(bytes)| bounding::Rate { messages, bytes: u32::try_from(bytes).unwrap_or(u32::MAX) };
+    let limits = &raw.limits;
+    bounding::Settings {
+        connections: limits.connections,
+        connections_per_address: limits.connections_per_address,
+        sessions_per_user: limits.sessions_per_user,
+        connects_per_minute: limits.connects_per_minute,
+        session: rate(limits.session_messages_per_second, limits.session_bytes_per_second),
+        address: rate(limits.address_messages_per_second, limits.address_bytes_per_second),
+        ends: limits.exceeded == "error",
+        idle: limits.idle.0,
+        waiting_bytes: raw.mailbox.total_bytes.0,
+    }
 }
 
 fn log_format(written: &str) -> LogFormat {

@@ -16,6 +16,7 @@ use super::units::{Size, Time};
 pub(super) struct Raw {
     pub(super) server: Server,
     pub(super) tcp: Tcp,
+    pub(super) limits: Bounds,
     pub(super) log: Log,
     pub(super) stomp: Stomp,
     pub(super) mailbox: Mailbox,
@@ -48,6 +49,9 @@ pub(super) struct Server {
     pub(super) http_header_timeout: Time,
     pub(super) http_body_timeout: Time,
     pub(super) dead_peer_timeout: Time,
+    pub(super) trusted_proxies: Vec<String>,
+    pub(super) forwarded_header: String,
+    pub(super) proxy_protocol: bool,
     pub(super) allow_open: bool,
 }
 
@@ -66,6 +70,9 @@ impl Default for Server {
             http_header_timeout: seconds(10),
             http_body_timeout: seconds(30),
             dead_peer_timeout: seconds(60),
+            trusted_proxies: Vec::new(),
+            forwarded_header: "x-forwarded-for".into(),
+            proxy_protocol: false,
             allow_open: false,
         }
     }
@@ -79,6 +86,7 @@ pub(super) struct Tcp {
     pub(super) tls_key: String,
     pub(super) tls_client_ca: String,
     pub(super) tls_client_required: bool,
+    pub(super) proxy_protocol: bool,
 }
 
 impl Default for Tcp {
@@ -89,6 +97,39 @@ impl Default for Tcp {
             tls_key: String::new(),
             tls_client_ca: String::new(),
             tls_client_required: false,
+            proxy_protocol: false,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Bounds {
+    pub(super) connections: usize,
+    pub(super) connections_per_address: usize,
+    pub(super) sessions_per_user: usize,
+    pub(super) connects_per_minute: u32,
+    pub(super) session_messages_per_second: u32,
+    pub(super) session_bytes_per_second: Size,
+    pub(super) address_messages_per_second: u32,
+    pub(super) address_bytes_per_second: Size,
+    pub(super) exceeded: String,
+    pub(super) idle: Time,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections: 0,
+            connections_per_address: 0,
+            sessions_per_user: 0,
+            connects_per_minute: 0,
+            session_messages_per_second: 0,
+            session_bytes_per_second: Size(0),
+            address_messages_per_second: 0,
+            address_bytes_per_second: Size(0),
+            exceeded: "delay".into(),
+            idle: seconds(0),
         }
     }
 }
@@ -180,11 +221,12 @@ impl Default for Limits {
 pub(super) struct Mailbox {
     pub(super) messages: usize,
     pub(super) bytes: Size,
+    pub(super) total_bytes: Size,
 }
 
 impl Default for Mailbox {
     fn default() -> Self {
-        Self { messages: 1024, bytes: mib(1) }
+        Self { messages: 1024, bytes: mib(1), total_bytes: mib(1024) }
     }
 }
 

@@ -283,7 +283,7 @@ fn an_unknown_setting_is_named_with_those_there_are() {
     assert_eq!(
         error("[sever]\nlisten = \"127.0.0.1:1\""),
         "stompbox.toml, line 1, column 2: there is no setting sever; allowed here: \
-         server, tcp, log, stomp, mailbox, topics, queues, streams, sockjs, websocket, auth, metrics, logs, system, licenses, alerts, \
+         server, tcp, limits, log, stomp, mailbox, topics, queues, streams, sockjs, websocket, auth, metrics, logs, system, licenses, alerts, \
          schedule"
     );
     assert_eq!(
@@ -516,7 +516,10 @@ fn an_unknown_variable_is_refused_with_those_there_are() {
          allowed here: STOMPBOX_LOG__LEVEL, STOMPBOX_LOG__FORMAT"
     );
     let single = error_of(variable("STOMPBOX_SERVER_LISTEN", "127.0.0.1:1"));
-    assert!(single.contains("allowed here: STOMPBOX_SERVER__…, STOMPBOX_TCP__…, STOMPBOX_LOG__…, "), "{single}");
+    assert!(
+        single.contains("allowed here: STOMPBOX_SERVER__…, STOMPBOX_TCP__…, STOMPBOX_LIMITS__…, STOMPBOX_LOG__…, "),
+        "{single}"
+    );
     assert!(single.ends_with(", STOMPBOX_SCHEDULE"), "{single}");
     assert!(error_of(variable("STOMPBOX_STOMP", "{}")).contains("STOMPBOX_STOMP__LIMITS__…"));
 }

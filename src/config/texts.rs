@@ -1,9 +1,11 @@
 //! The strings among the settings: what each must look like.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use croner::parser::{CronParser, Seconds};
 use tracing_subscriber::EnvFilter;
+
+use ipnet::IpNet;
 
 use super::rules::Text;
 use crate::broker::auth::jwt::Algorithm;
@@ -46,6 +48,14 @@ pub(super) const METRIC: Text = Text {
     accepts: |text| is_line(text) && Metric::parse(text).is_some(),
 };
 
+pub(super) const NETWORK: Text =
+    Text { allowed: "an IP address or a network such as 10.0.0.0/8", accepts: |text| network(text).is_some() };
+
+/// A network, or the one of a single address.
+pub(super) fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
 pub(super) const LOG_LEVEL: Text = Text {
     allowed: "off, error, warn, info, debug or trace, or a list such as info,stompbox::stomp=debug",
     accepts: is_log_filter,
@@ -63,8 +73,8 @@ pub(super) const BASE_URL: Text = Text {
 };
 
 pub(super) const ORIGIN: Text = Text {
-    allowed: "an origin as browsers send it, such as https://example.org or http://localhost:3000",
-    accepts: is_origin,
+    allowed: "an origin as browsers send it, such as https://example.org or http://localhost:3000, or * for all",
+    accepts: |text| text == "*" || is_origin(text),
 };
 
 pub(super) const ANCESTOR: Text = Text {
@@ -247,8 +257,8 @@ mod tests {
     fn an_origin_is_a_scheme_a_host_and_perhaps_a_port() {
         each(
             ORIGIN,
-            &["https://example.org", "http://localhost:3000", "http://[::1]:80"],
-            &["", "example.org", "https://", "://a", "https://example.org/", "https://Example.org", "*"],
+            &["https://example.org", "http://localhost:3000", "http://[::1]:80", "*"],
+            &["", "example.org", "https://", "://a", "https://example.org/", "https://Example.org"],
         );
     }
 

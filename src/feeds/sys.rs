@@ -47,6 +47,9 @@ struct Snapshot {
     slow_consumers: u64,
     refused: u64,
     rules_refused: u64,
+    /// How often each was reached, by name.
+    limits: BTreeMap<&'static str, u64>,
+    panics: u64,
     logins: Logins,
     queues: Queues,
 }
@@ -133,6 +136,8 @@ impl Snapshot {
             slow_consumers: stats.slow_consumers.value(),
             refused: stats.refused.value(),
             rules_refused: stats.rules_refused.value(),
+            limits: stats.limits.values(),
+            panics: stats.panics.value(),
             logins: Logins { refused: stats.logins_refused.value(), unchecked: stats.logins_unchecked.value() },
             queues: Queues { count, messages: total.messages, bytes: total.bytes, deepest: deepest.collect() },
         }

@@ -18,6 +18,31 @@ pub fn credentials(headers: &HeaderMap, query: &str, subject: Option<Arc<str>>) 
     said.or_else(|| subject.map(|subject| Credentials::Certificate((*subject).to_owned())))
 }
 
+/// Whether a page of another origin may have made a browser send credentials of its user: those
+/// of a cookie, or a certificate, go along whatever page asks. `reads` is whether a request
+/// without an `Origin` would be answered to a page, too, as a script or in a frame.
+pub(super) fn may_be_forged(headers: &HeaderMap, query: &str, subject: Option<&str>, reads: bool) -> bool {
+    let is_said = headers.contains_key(header::AUTHORIZATION) || of_query(query).is_some();
+    let goes_along = !is_said && (of_cookies(headers).is_some() || subject.is_some());
+    if !goes_along {
+        return false;
+    }
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    match (text("origin"), text("sec-fetch-site")) {
+        (Some(origin), _) => !is_own(origin, text("host").unwrap_or_default()),
+        (None, Some(site)) => reads && !matches!(site, "same-origin" | "none"),
+        (None, None) => false,
+    }
+}
+
+/// Whether the origin's host and port are those that the request went to.
+fn is_own(origin: &str, host: &str) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let default_port = if scheme == "https" { ":443" } else { ":80" };
+    let bare = |name: &str| name.strip_suffix(default_port).unwrap_or(name).to_ascii_lowercase();
+    bare(authority) == bare(host)
+}
+
 fn of_authorization(value: &str) -> Option<Credentials> {
     let (scheme, rest) = value.split_once(' ')?;
     if scheme.eq_ignore_ascii_case("bearer") {
@@ -86,6 +111,37 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-api-key", HeaderValue::from_static("k"));
         assert_eq!(credentials(&headers, "token=q", None), Some(Credentials::ApiKey("k".into())));
+    }
+
+    #[test]
+    fn what_a_browser_sends_by_itself_counts_from_its_own_pages_alone() {
+        let request = |pairs: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.insert(*name, HeaderValue::from_static(value));
+            }
+            headers
+        };
+        let (cookie, host) = (("cookie", "token=t"), ("host", "a.example"));
+        for (pairs, expected) in [
+            (&[cookie, host, ("origin", "https://a.example")][..], false),
+            (&[cookie, host, ("origin", "https://a.example:443")], false),
+            (&[cookie, host, ("origin", "https://A.EXAMPLE")], false),
+            (&[cookie, host, ("origin", "https://b.example")], true),
+            (&[cookie, host, ("origin", "https://a.example:8443")], true),
+            (&[cookie, host, ("origin", "null")], true),
+            (&[cookie, host, ("sec-fetch-site", "cross-site")], true),
+            (&[cookie, host, ("sec-fetch-site", "same-origin")], false),
+            (&[cookie, host], false),
+            (&[("cookie", "JSESSIONID=x"), host, ("origin", "https://b.example")], false),
+            (&[cookie, host, ("origin", "https://b.example"), ("authorization", "Bearer x")], false),
+        ] {
+            assert_eq!(may_be_forged(&request(pairs), "", None, true), expected, "{pairs:?}");
+        }
+        let foreign = request(&[host, ("origin", "https://b.example")]);
+        assert!(may_be_forged(&foreign, "", Some("ann"), false));
+        assert!(!may_be_forged(&foreign, "token=t", Some("ann"), false));
+        assert!(!may_be_forged(&request(&[cookie, ("sec-fetch-site", "cross-site")]), "", None, false));
     }
 
     fn of(authorization: &'static str, query: &str) -> Option<Credentials> {

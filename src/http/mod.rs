@@ -18,7 +18,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use tower_service::Service as _;
 use warp::Filter as _;
@@ -30,7 +30,7 @@ use crate::broker::Broker;
 use crate::feeds::events::Events;
 use crate::message::Destination;
 use crate::net::fanout::Fanout;
-use crate::net::http::{PeerAddress, RequestBody};
+use crate::net::http::{PeerAddress, PeerSubject, RequestBody};
 use crate::net::websocket::{self, deflate};
 use crate::sockjs::service::{self, Service};
 use crate::stream;
@@ -89,6 +89,13 @@ pub fn handler(
     move |request| {
         let route = Route::of(request.uri().path());
         let below = below_mount(request.uri().path(), &site.mount).map(str::to_owned);
+        let subject = request.extensions().get::<PeerSubject>().map(|subject| Arc::clone(&subject.0));
+        let query = request.uri().query().unwrap_or_default();
+        if site.origins.is_empty() && auth::may_be_forged(request.headers(), query, subject.as_deref(), below.is_some())
+        {
+            site.broker.stats().refused.add(1);
+            return Box::pin(async { Ok(forbidden()) });
+        }
         let peer = request.extensions().get::<PeerAddress>().map_or_else(String::new, |peer| peer.0.to_string());
         // Only SockJS clients that still have to be told something are answered to the last.
         if site.sockjs.is_draining() && (route.is_some() || below.is_none()) {
@@ -121,6 +128,16 @@ pub fn handler(
         }
     }
 }
+
+fn forbidden() -> Response<Body> {
+    let mut response = Response::new(Body::SockJs(service::Body::Whole(FOREIGN.into())));
+    *response.status_mut() = StatusCode::FORBIDDEN;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
+    response
+}
+
+const FOREIGN: &str = "A page of another origin may not use this server with what the browser sends by itself \
+    (a cookie, a certificate). sockjs.origins lists the origins that may.\n";
 
 /// The path below the mount, if it is there.
 fn below_mount<'a>(path: &'a str, mount: &str) -> Option<&'a str> {

@@ -2,15 +2,24 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::clock;
+use super::limits::{self, Limiter};
+use super::live::Live;
+use super::proxy::{self, Proxies};
+use super::stream::Stream;
+use super::tls::Identity;
+use crate::session::Exceeded;
 
 /// What an accepted socket needs to know from the settings.
 #[derive(Debug, Clone, Copy)]
@@ -26,30 +35,82 @@ impl Default for Settings {
     }
 }
 
-/// A listening socket with what its connections are given.
-#[derive(Debug)]
-pub(super) struct Acceptor {
-    listener: TcpListener,
-    settings: Settings,
-    last_warning: Cell<Option<Instant>>,
+/// A listening socket, and what its connections are given.
+pub struct Listener {
+    /// The socket.
+    pub socket: TcpListener,
+    /// With it TLS is spoken, from the next connection on.
+    pub identity: Live<Option<Identity>>,
+    /// For every socket.
+    pub settings: Settings,
+    /// Who may come.
+    pub limiter: Limiter,
+    /// Whose word counts for where a client comes from.
+    pub proxies: Live<Proxies>,
+    /// Whether those begin each connection with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
 }
 
+impl Listener {
+    /// One without TLS, and with no limit on those who come.
+    pub fn plain(socket: TcpListener) -> Self {
+        let limiter = Limiter::new(limits::Settings::default(), usize::MAX, Arc::default());
+        Self {
+            socket,
+            identity: Live::default(),
+            settings: Settings::default(),
+            limiter,
+            proxies: Live::default(),
+            proxy_protocol: false,
+        }
+    }
+}
+
+/// A listener at work.
+pub(super) struct Acceptor {
+    listener: Listener,
+    refusal: fn(&Exceeded) -> String,
+    last_warning: Cell<Option<Instant>>,
+    lingering: TaskTracker,
+    /// Connections whose header of the PROXY protocol has come.
+    announced: (mpsc::Sender<Arrived>, mpsc::Receiver<Arrived>),
+}
+
+/// A socket, whence it came, and whose it is; nobody's place is taken where a proxy did not say.
+type Arrived = (TcpStream, SocketAddr, Option<IpAddr>);
+
 impl Acceptor {
-    pub(super) fn new(listener: TcpListener, settings: Settings) -> Self {
-        Self { listener, settings, last_warning: Cell::new(None) }
+    /// `refusal` is what those read who find no place, where no TLS is in between.
+    pub(super) fn new(listener: Listener, refusal: fn(&Exceeded) -> String) -> Self {
+        Self {
+            listener,
+            refusal,
+            last_warning: Cell::new(None),
+            lingering: TaskTracker::new(),
+            announced: mpsc::channel(MAX_LINGERING),
+        }
     }
 
     /// The next connection; `None` after `shutdown`.
-    pub(super) async fn accept(&self, shutdown: &CancellationToken) -> Option<(TcpStream, SocketAddr)> {
+    pub(super) async fn accept(&mut self, shutdown: &CancellationToken) -> Option<(Stream, SocketAddr)> {
         loop {
             let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
+                accepted = self.listener.socket.accept() => accepted,
+                Some(arrived) = self.announced.1.recv() => match self.open(arrived) {
+                    Some(opened) => return Some(opened),
+                    None => continue,
+                },
                 () = shutdown.cancelled() => return None,
             };
             match accepted {
-                Ok((stream, peer)) => {
-                    self.prepare(&stream, peer);
-                    return Some((stream, peer));
+                Ok((socket, peer)) => {
+                    self.prepare(&socket, peer);
+                    let is_proxy = self.listener.proxies.get().trusts(peer.ip());
+                    if is_proxy && self.listener.proxy_protocol {
+                        self.await_header(socket, peer);
+                    } else if let Some(opened) = self.open((socket, peer, (!is_proxy).then(|| peer.ip()))) {
+                        return Some(opened);
+                    }
                 }
                 // One client's trouble, which must not hold up the others.
                 Err(error) if is_of_one_client(error.kind()) => {
@@ -67,11 +128,67 @@ impl Acceptor {
         }
     }
 
+    /// Takes a place for it, and puts TLS on where that is spoken.
+    fn open(&self, (socket, peer, address): Arrived) -> Option<(Stream, SocketAddr)> {
+        let identity = self.listener.identity.get();
+        match self.listener.limiter.enter(address) {
+            Ok(seat) => Stream::new(socket, identity.as_ref().as_ref(), Some(seat))
+                .inspect_err(|error| warn!(%peer, %error, "no TLS"))
+                .ok()
+                .map(|stream| (stream, peer)),
+            Err(exceeded) => {
+                self.refuse(socket, peer, exceeded, identity.is_some());
+                None
+            }
+        }
+    }
+
+    /// Nobody else waits meanwhile. So many at once are enough: a proxy sends it first of all.
+    fn await_header(&self, mut socket: TcpStream, peer: SocketAddr) {
+        let Ok(place) = self.announced.0.clone().try_reserve_owned() else { return };
+        self.lingering.spawn_local(async move {
+            match proxy::read_header(&mut socket, peer).await {
+                Ok(client) => {
+                    let address = (client != peer).then(|| client.ip());
+                    drop(place.send((socket, client, address)));
+                }
+                Err(error) => warn!(%peer, %error, "a proxy's connection is given up"),
+            }
+        });
+    }
+
+    /// Says why and closes. A few are read to their end, so that no reset overtakes the words.
+    fn refuse(&self, socket: TcpStream, peer: SocketAddr, exceeded: Exceeded, is_tls: bool) {
+        if self.may_log() {
+            warn!(%peer, "a connection was turned away: {exceeded}");
+        }
+        if is_tls || self.lingering.len() >= MAX_LINGERING {
+            return;
+        }
+        // Who has just come has room for it.
+        if socket.try_write((self.refusal)(&exceeded).as_bytes()).is_ok() {
+            let _ = SockRef::from(&socket).shutdown(Shutdown::Write);
+            self.lingering.spawn_local(async move {
+                let read = async {
+                    let mut octets = [0; 512];
+                    while socket.readable().await.is_ok() {
+                        match socket.try_read(&mut octets) {
+                            Ok(0) => break,
+                            Err(error) if error.kind() != io::ErrorKind::WouldBlock => break,
+                            Ok(_) | Err(_) => {}
+                        }
+                    }
+                };
+                let _ = tokio::time::timeout(LINGER, read).await;
+            });
+        }
+    }
+
     fn prepare(&self, stream: &TcpStream, peer: SocketAddr) {
         let socket = SockRef::from(stream);
         // So that a client whose heart-beats are off does not leave a dead socket.
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4).with_retries(4);
-        let limit = Some(self.settings.dead_peer_timeout).filter(|limit| !limit.is_zero());
+        let limit = Some(self.listener.settings.dead_peer_timeout).filter(|limit| !limit.is_zero());
         let set = [
             ("TCP_NODELAY", stream.set_nodelay(true)),
             ("SO_KEEPALIVE", socket.set_tcp_keepalive(&keepalive)),
@@ -84,13 +201,20 @@ impl Acceptor {
         }
     }
 
-    /// Says so at once the first time, and at most every [`QUIET`] after that.
     fn warn(&self, error: &io::Error) {
-        let now = clock::now();
-        if self.last_warning.get().is_none_or(|last| now.duration_since(last) >= QUIET) {
-            self.last_warning.set(Some(now));
+        if self.may_log() {
             warn!(%error, "cannot accept connections; those that are open go on");
         }
+    }
+
+    /// At once the first time, and at most every [`QUIET`] after that.
+    fn may_log(&self) -> bool {
+        let now = clock::now();
+        let may = self.last_warning.get().is_none_or(|last| now.duration_since(last) >= QUIET);
+        if may {
+            self.last_warning.set(Some(now));
+        }
+        may
     }
 }
 
@@ -99,6 +223,10 @@ fn is_of_one_client(kind: io::ErrorKind) -> bool {
 }
 
 const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// How long one that was turned away is listened to, and how many are.
+const LINGER: Duration = Duration::from_secs(1);
+const MAX_LINGERING: usize = 256;
 
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -114,9 +242,11 @@ mod tests {
         for (settings, expected) in [(settings, 7), (Settings { dead_peer_timeout: Duration::ZERO }, 0)] {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let acceptor = Acceptor::new(listener, settings);
+            let listener = Listener { settings, ..Listener::plain(listener) };
+            let mut acceptor = Acceptor::new(listener, ToString::to_string);
             let _client = TcpStream::connect(address).await.unwrap();
-            let (socket, _) = acceptor.accept(&CancellationToken::new()).await.unwrap();
+            let (stream, _) = acceptor.accept(&CancellationToken::new()).await.unwrap();
+            let (socket, _seat) = stream.into_plain().unwrap();
             let socket = SockRef::from(&socket);
             assert_eq!(socket.tcp_user_timeout().unwrap().unwrap_or_default(), Duration::from_secs(expected));
             assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());

@@ -30,6 +30,7 @@
 //! connection is measured by `stompbox bench idle`.
 
 mod authenticating;
+mod bounds;
 mod ending;
 mod publishing;
 mod queueing;
@@ -40,6 +41,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -49,6 +51,8 @@ use std::time::{Duration, Instant};
 use tracing::{debug, error, info};
 
 use self::authenticating::{Checking, Expiry, Purpose};
+pub(super) use self::bounds::Bounds;
+use self::bounds::Waiting;
 use self::ending::{Ending, Finishing, Leaving};
 use self::publishing::Work;
 use self::queueing::Queueing;
@@ -74,6 +78,7 @@ pub struct Connection<S: ?Sized = dyn Session> {
     io: Box<dyn MessageIo>,
     /// Whether the shard has it on its list of those to flush.
     is_dirty: Cell<bool>,
+    waiting: Waiting,
     /// How many messages the session could not send, as far as they are counted.
     unsendable: Cell<u64>,
     state: RefCell<State<S>>,
@@ -98,6 +103,7 @@ struct State<S: ?Sized = dyn Session> {
     /// How often the session wants the gauges.
     pace: Option<Box<Wanted>>,
     ending: Option<Box<Ending>>,
+    bounds: Bounds,
     is_over: bool,
     session: S,
 }
@@ -114,6 +120,7 @@ impl<S: Session> Connection<S> {
         id: u64,
         key: ConnectionKey,
         peer: Option<IpAddr>,
+        bounds: Bounds,
         fanout: Rc<Fanout>,
         io: Box<dyn MessageIo>,
         session: S,
@@ -131,6 +138,7 @@ impl<S: Session> Connection<S> {
             finishing: None,
             pace: None,
             ending: None,
+            bounds,
             is_over: false,
             session,
         };
@@ -141,6 +149,7 @@ impl<S: Session> Connection<S> {
             fanout,
             io,
             is_dirty: Cell::new(false),
+            waiting: Waiting::default(),
             unsendable: Cell::new(0),
             state: RefCell::new(state),
         }
@@ -156,7 +165,14 @@ impl Connection {
         stats.transports.add(self.io.transport());
         let leaving = Leaving(&self);
         let mut timer = Timer::default();
-        poll_fn(|cx| self.poll(cx, &mut timer)).await;
+        poll_fn(|cx| {
+            // Its state is not to be trusted after a panic; the others of the shard go on.
+            catch_unwind(AssertUnwindSafe(|| self.poll(cx, &mut timer))).unwrap_or_else(|_| {
+                self.abandon();
+                Poll::Ready(())
+            })
+        })
+        .await;
         drop(leaving);
     }
 
@@ -204,6 +220,9 @@ impl Connection {
                 return false;
             }
         }
+        if state.is_blocked {
+            self.recount(&state);
+        }
         // A blocked socket has its task waiting for it already.
         !state.is_blocked && !self.is_dirty.replace(true)
     }
@@ -221,6 +240,7 @@ impl Connection {
     /// Gives the connection up after a panic within it: its state is not to be trusted.
     pub(super) fn abandon(&self) {
         let mut state = self.state.borrow_mut();
+        self.broker().stats().panics.add(1);
         error!(connection = self.id, "given up after a panic");
         state.is_over = true;
         wake(&mut state);
@@ -236,6 +256,8 @@ impl Connection {
         let now = clock::now();
         state.session.handle_trouble(now, trouble);
         self.perform(state, now);
+        // What is given up waits no more.
+        self.recount(state);
         wake(state);
     }
 
@@ -306,6 +328,7 @@ impl Connection {
         }
         state.publishing.is_none()
             && state.checking.is_none()
+            && !state.bounds.waits()
             && state.session.wants_read()
             && state.mailbox.octets_bytes() < ANSWER_BYTES
     }
@@ -334,7 +357,7 @@ impl Connection {
         }
         let of_io = if self.reads(state) { self.io.poll_timeout() } else { None };
         let expiry = if state.session.is_closed() { None } else { state.expiry.at() };
-        [state.session.poll_timeout(), of_io, expiry].into_iter().flatten().min()
+        [state.session.poll_timeout(), of_io, expiry, state.bounds.deadline()].into_iter().flatten().min()
     }
 
     fn handle_timeout(&self, state: &mut State, now: Instant) {
@@ -358,6 +381,7 @@ impl Connection {
         {
             self.on_incoming(state, now, incoming);
         }
+        self.handle_bounds_timeout(state, now);
         state.session.handle_timeout(now);
         Self::expire(state, now);
     }
@@ -367,6 +391,7 @@ impl Connection {
             Incoming::Octets(octets) => {
                 self.broker().stats().bytes_in.add(octets.len() as u64);
                 if state.ending.is_none() {
+                    self.count_bytes(state, now, octets.len());
                     state.session.handle_bytes(now, octets);
                 }
             }
@@ -402,12 +427,24 @@ impl Connection {
                     // STOMP 1.2 "CONNECT": host is required from 1.1 on; many clients omit it.
                     debug!(connection = self.id, host = host.as_deref(), "the host that the client named");
                     let shown = || self.io.subject().map(|subject| Credentials::Certificate((*subject).to_owned()));
-                    self.authenticate(state, ticket, Purpose::Connect, credentials.or_else(shown));
+                    self.count_connect(state);
+                    if !state.session.is_closed() {
+                        self.authenticate(state, ticket, Purpose::Connect, credentials.or_else(shown));
+                    }
                 }
                 Action::Publish { ticket, publication } => {
-                    self.carry_out(state, now, ticket, Work::of_frame(TransactionAction::Publish(publication)));
+                    let action = TransactionAction::Publish(publication);
+                    self.count_messages(state, std::slice::from_ref(&action));
+                    if !state.session.is_closed() {
+                        self.carry_out(state, now, ticket, Work::of_frame(action));
+                    }
                 }
-                Action::Commit { ticket, actions } => self.carry_out(state, now, ticket, Work::of_commit(actions)),
+                Action::Commit { ticket, actions } => {
+                    self.count_messages(state, &actions);
+                    if !state.session.is_closed() {
+                        self.carry_out(state, now, ticket, Work::of_commit(actions));
+                    }
+                }
                 Action::Subscribe { ticket, subscription } => self.subscribe(state, now, ticket, *subscription),
                 Action::CatchUp { ticket, topics, since } => self.catch_up(state, now, ticket, &topics, since),
                 Action::Pace { interval } => {
@@ -438,7 +475,7 @@ impl State {
     /// Whether the session's next action may be carried out: not while a publication waits for
     /// room or credentials for their check, nor while the peer does not take its answers.
     fn may_act(&self) -> bool {
-        let may_answer = self.checking.is_none() && self.mailbox.octets_bytes() < ANSWER_BYTES;
+        let may_answer = self.checking.is_none() && !self.bounds.waits() && self.mailbox.octets_bytes() < ANSWER_BYTES;
         self.publishing.is_none() && (self.session.is_closed() || may_answer)
     }
 }

@@ -13,15 +13,16 @@ use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use super::clock;
-use super::connection::Connection;
+use super::connection::{Bounds, Connection};
 use super::io::MessageIo;
+use super::limits::Limiter;
 use super::live::Live;
 use super::queueing;
 use crate::broker::Broker;
 use crate::broker::router::{ConnectionKey, Route, Router, Routes};
 use crate::condition::Condition;
 use crate::message::{Credentials, Destination, Image, Message, SubscriptionId};
-use crate::session::{Session, Trouble};
+use crate::session::{Exceeded, Session, Trouble};
 use crate::stomp;
 
 /// A shard's connections and subscriptions; nothing of it is touched by another thread.
@@ -37,6 +38,9 @@ pub struct Fanout {
     scratch: Cell<VecDeque<Image>>,
     next_id: Cell<u64>,
     is_draining: Cell<bool>,
+    limiter: Limiter,
+    /// Octets that wait for this shard's clients.
+    waiting: Cell<usize>,
     tasks: TaskTracker,
 }
 
@@ -47,8 +51,13 @@ struct Place {
 }
 
 impl Fanout {
-    /// Makes an empty one for that shard of the broker's.
+    /// Makes an empty one for that shard of the broker's, without limits beyond a session's own.
     pub fn new(shard: usize, broker: Broker, settings: Live<stomp::Settings>) -> Rc<Self> {
+        Self::limited(shard, broker, settings, Limiter::default())
+    }
+
+    /// Makes an empty one for that shard of the broker's.
+    pub fn limited(shard: usize, broker: Broker, settings: Live<stomp::Settings>, limiter: Limiter) -> Rc<Self> {
         let router = RefCell::new(Router::new(broker.separators()));
         Rc::new(Self {
             shard,
@@ -61,6 +70,8 @@ impl Fanout {
             scratch: Cell::default(),
             next_id: Cell::new(1),
             is_draining: Cell::new(false),
+            limiter,
+            waiting: Cell::new(0),
             tasks: TaskTracker::new(),
         })
     }
@@ -87,10 +98,18 @@ impl Fanout {
         info!(connection = id, peer, transport = io.transport(), "accepted");
         let address = peer.parse().map(|peer: SocketAddr| peer.ip()).or_else(|_| peer.parse()).ok();
         let key = self.vacancy();
-        let connection: Rc<Connection> = Rc::new(Connection::new(id, key, address, Rc::clone(self), io, session));
+        let (seat, exceeded) = match address.map(|address| self.limiter.enter_session(address)) {
+            None => (None, None),
+            Some(Ok(seat)) => (Some(seat), None),
+            Some(Err(exceeded)) => (None, Some(exceeded)),
+        };
+        let connection: Rc<Connection> =
+            Rc::new(Connection::new(id, key, address, Bounds::new(seat), Rc::clone(self), io, session));
         self.connections.borrow_mut()[key.place as usize].connection = Some(Rc::clone(&connection));
         if self.is_draining.get() {
             connection.end(Trouble::ShuttingDown);
+        } else if let Some(exceeded) = exceeded {
+            connection.end(Trouble::Exceeded(exceeded));
         }
         self.tasks.spawn_local(connection.run());
     }
@@ -107,7 +126,45 @@ impl Fanout {
 
     /// Serves the shard's inboxes; never ends.
     pub async fn run(self: Rc<Self>) {
-        tokio::join!(self.run_messages(), queueing::run(&self));
+        tokio::join!(self.run_messages(), queueing::run(&self), self.shed_periodically());
+    }
+
+    pub(super) fn limiter(&self) -> &Limiter {
+        &self.limiter
+    }
+
+    /// Notes that for one client other octets wait than before.
+    pub(super) fn set_waiting(&self, before: usize, now: usize) {
+        let waiting = self.waiting.get() - before + now;
+        self.waiting.set(waiting);
+        self.limiter.set_waiting(self.shard, waiting);
+    }
+
+    async fn shed_periodically(&self) {
+        loop {
+            tokio::time::sleep(SHED_EVERY).await;
+            self.shed();
+        }
+    }
+
+    /// Where too much waits for all clients together, those go for whom most waits.
+    fn shed(&self) {
+        while self.waiting.get() > 0
+            && let Some(max) = self.limiter.overfull(self.shard)
+        {
+            let connections = self.connections.borrow();
+            let open = connections.iter().filter_map(|place| place.connection.as_ref());
+            let Some(largest) = open.filter(|one| one.may_be_shed()).max_by_key(|one| one.waiting()).cloned() else {
+                return;
+            };
+            drop(connections);
+            let exceeded = Exceeded::Memory { bytes: largest.waiting(), max };
+            self.broker.stats().slow_consumers.add(1);
+            isolate(&largest, |connection| {
+                connection.end(Trouble::Exceeded(exceeded));
+                false
+            });
+        }
     }
 
     async fn run_messages(&self) {
@@ -124,6 +181,7 @@ impl Fanout {
                 self.dispatch(part).await;
             }
             batch.clear();
+            self.shed();
         }
     }
 
@@ -339,6 +397,10 @@ pub(super) fn session_name() -> Box<str> {
     getrandom::fill(&mut octets).expect("the system's random source gave the hash maps their keys at the start");
     octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>().into()
 }
+
+/// How often it is looked whether too much waits for all clients together; it is after each
+/// burst of messages, too.
+const SHED_EVERY: Duration = Duration::from_millis(100);
 
 /// Messages taken at once; a burst takes twice.
 const BATCH_MESSAGES: usize = 512;

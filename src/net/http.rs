@@ -20,7 +20,6 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioTimer;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -29,12 +28,13 @@ use self::body::ResponseBody;
 pub use self::body::{RequestBody, RequestBodyError};
 use self::io::{Activity, Busy, HttpIo};
 pub use self::lane::Shortcut;
-use super::accept::{self, Acceptor};
-use super::live::Live;
+use super::accept::{Acceptor, Listener};
+use super::proxy::Proxies;
 use super::stream::Stream;
-use super::tls::Identity;
+use crate::session::Exceeded;
 
-/// The address that a request came from; an extension of every request.
+/// The address that a request came from, also through trusted proxies; an extension of every
+/// request.
 #[derive(Debug, Clone, Copy)]
 pub struct PeerAddress(pub SocketAddr);
 
@@ -46,8 +46,6 @@ pub struct PeerSubject(pub Arc<str>);
 /// What an HTTP listener needs to know from the settings.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// What every accepted socket is given.
-    pub sockets: accept::Settings,
     /// How long a request's head may take to come, and how long a connection may wait for one.
     pub header_timeout: Duration,
     /// Octets of a request's head; at least 8 KiB.
@@ -59,30 +57,22 @@ pub struct Settings {
 /// Accepts connections and serves HTTP on each until `shutdown`; resolves when the requests
 /// that were under way then are answered. A request whose head is not complete is not.
 ///
-/// With an identity TLS is spoken, from the next connection on. `handle` is called for each request, on the calling shard.
-pub async fn serve<H, F, B>(
-    listener: TcpListener,
-    identity: Live<Option<Identity>>,
-    settings: Settings,
-    shutdown: CancellationToken,
-    handle: H,
-) where
+/// `handle` is called for each request, on the calling shard.
+pub async fn serve<H, F, B>(listener: Listener, settings: Settings, shutdown: CancellationToken, handle: H)
+where
     H: Fn(Request<RequestBody>) -> F + Clone + 'static,
     F: Future<Output = Result<Response<B>, Infallible>> + 'static,
     B: Body<Data: From<Bytes>> + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let tasks = TaskTracker::new();
-    let acceptor = Acceptor::new(listener, settings.sockets);
-    while let Some((socket, peer)) = acceptor.accept(&shutdown).await {
-        let (handle, identity) = (handle.clone(), identity.get());
+    let proxies = listener.proxies.clone();
+    let mut acceptor = Acceptor::new(listener, refusal);
+    while let Some((stream, peer)) = acceptor.accept(&shutdown).await {
+        let (handle, proxies) = (handle.clone(), proxies.get());
         let shutdown = shutdown.clone();
         tasks.spawn_local(async move {
-            let served = match Stream::new(socket, identity.as_ref().as_ref()) {
-                Ok(stream) => serve_connection(stream, peer, settings, shutdown, handle).await,
-                Err(error) => return debug!(%peer, %error, "no TLS"),
-            };
-            if let Err(error) = served {
+            if let Err(error) = serve_connection(stream, (peer, proxies), settings, shutdown, handle).await {
                 debug!(%peer, %error, "http connection ended");
             }
         });
@@ -94,7 +84,7 @@ pub async fn serve<H, F, B>(
 
 async fn serve_connection<H, F, B>(
     stream: Stream,
-    peer: SocketAddr,
+    (peer, proxies): (SocketAddr, Arc<Proxies>),
     settings: Settings,
     shutdown: CancellationToken,
     handle: H,
@@ -115,7 +105,8 @@ where
             None
         } else {
             let mut request = request.map(|body| RequestBody::new(body, settings.body_timeout));
-            request.extensions_mut().insert(PeerAddress(peer));
+            let client = proxies.client(request.headers(), peer);
+            request.extensions_mut().insert(PeerAddress(client));
             if let Some(subject) = noted.subject() {
                 request.extensions_mut().insert(PeerSubject(subject));
             }
@@ -149,6 +140,12 @@ where
         if polled.is_pending() && activity.is_idle() { Poll::Ready(Ok(())) } else { polled }
     })
     .await
+}
+
+fn refusal(exceeded: &Exceeded) -> String {
+    let text = format!("{exceeded}\n");
+    let head = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 10\r\ncontent-type: text/plain";
+    format!("{head}\r\ncontent-length: {}\r\n\r\n{text}", text.len())
 }
 
 fn tls_required<B>(busy: Busy) -> Response<ResponseBody<B>> {

@@ -6,11 +6,14 @@
 pub mod accept;
 pub mod clock;
 pub mod connection;
+pub mod descriptors;
 pub mod fanout;
 pub mod fetch;
 pub mod http;
 pub mod io;
+pub mod limits;
 pub mod live;
+pub mod proxy;
 mod queueing;
 pub mod shard;
 pub mod stream;

@@ -12,12 +12,17 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::io::Written;
+use super::limits::Seat;
 use super::tls::{Identity, TlsStream};
 use crate::message::Image;
 
 /// An accepted socket, with TLS or without.
 #[derive(Debug)]
-pub struct Stream(Kind);
+pub struct Stream {
+    kind: Kind,
+    /// The connection's place among all, as long as it is open.
+    seat: Option<Seat>,
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -30,48 +35,49 @@ impl Stream {
     ///
     /// # Errors
     /// As [`TlsStream::new`].
-    pub(super) fn new(socket: TcpStream, identity: Option<&Identity>) -> io::Result<Self> {
-        Ok(Self(match identity {
+    pub(super) fn new(socket: TcpStream, identity: Option<&Identity>, seat: Option<Seat>) -> io::Result<Self> {
+        let kind = match identity {
             None => Kind::Plain(socket),
             Some(identity) => Kind::Tls(Box::new(TlsStream::new(socket, identity)?)),
-        }))
+        };
+        Ok(Self { kind, seat })
     }
 
     /// Whether TLS is spoken here.
     pub(super) fn is_tls(&self) -> bool {
-        matches!(self.0, Kind::Tls(_))
+        matches!(self.kind, Kind::Tls(_))
     }
 
     /// Whether TLS is spoken here, but not by the peer, as its first octets showed. It can be
     /// told so; nothing else may be done for it.
     pub(super) fn lacks_tls(&self) -> bool {
-        matches!(&self.0, Kind::Tls(stream) if stream.is_plain())
+        matches!(&self.kind, Kind::Tls(stream) if stream.is_plain())
     }
 
     /// Whom the certificate names that the peer has shown and TLS has verified.
     pub(super) fn subject(&self) -> Option<Arc<str>> {
-        match &self.0 {
+        match &self.kind {
             Kind::Plain(_) => None,
             Kind::Tls(stream) => stream.subject(),
         }
     }
 
     /// A socket that speaks no TLS.
-    pub(super) fn plain(socket: TcpStream) -> Self {
-        Self(Kind::Plain(socket))
+    pub(super) fn plain(socket: TcpStream, seat: Option<Seat>) -> Self {
+        Self { kind: Kind::Plain(socket), seat }
     }
 
     /// The socket itself, where no TLS is in between.
-    pub(super) fn into_plain(self) -> Result<TcpStream, Self> {
-        match self.0 {
-            Kind::Plain(socket) => Ok(socket),
-            tls @ Kind::Tls(_) => Err(Self(tls)),
+    pub(super) fn into_plain(self) -> Result<(TcpStream, Option<Seat>), Self> {
+        match self.kind {
+            Kind::Plain(socket) => Ok((socket, self.seat)),
+            kind @ Kind::Tls(_) => Err(Self { kind, seat: self.seat }),
         }
     }
 
     /// As [`poll_read`]; with TLS, a violation of it is [`io::ErrorKind::InvalidData`].
     pub(super) fn poll_read<T>(&self, cx: &mut Context<'_>, take: impl FnOnce(&mut [u8]) -> T) -> Poll<io::Result<T>> {
-        match &self.0 {
+        match &self.kind {
             Kind::Plain(socket) => poll_read(socket, cx, take),
             Kind::Tls(stream) => stream.poll_read(cx, take),
         }
@@ -79,7 +85,7 @@ impl Stream {
 
     /// As [`try_write`]; with TLS, an empty queue may leave it blocked.
     pub(super) fn try_write(&self, queue: &mut VecDeque<Image>) -> io::Result<Written> {
-        match &self.0 {
+        match &self.kind {
             Kind::Plain(socket) => try_write(socket, queue),
             Kind::Tls(stream) => stream.try_write(queue),
         }
@@ -87,7 +93,7 @@ impl Stream {
 
     /// As [`Stream::try_write`], for one image.
     pub(super) fn try_write_one(&self, image: &mut Image) -> io::Result<Written> {
-        match &self.0 {
+        match &self.kind {
             Kind::Plain(socket) => try_write_one(socket, image),
             Kind::Tls(stream) => {
                 let mut queue = VecDeque::from([std::mem::take(image)]);
@@ -100,7 +106,7 @@ impl Stream {
 
     /// Writes of `slices` what the socket takes now.
     pub(super) fn poll_write_slices(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match &self.0 {
+        match &self.kind {
             Kind::Plain(socket) => poll_write_slices(socket, cx, slices),
             Kind::Tls(stream) => stream.poll_write_slices(cx, slices),
         }
@@ -108,14 +114,14 @@ impl Stream {
 
     /// Ready when nothing that was taken waits for the socket.
     pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.0 {
+        match &self.kind {
             Kind::Plain(_) => Poll::Ready(Ok(())),
             Kind::Tls(stream) => stream.poll_flush(cx),
         }
     }
 
     pub(super) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.0 {
+        match &self.kind {
             Kind::Plain(socket) => socket.poll_write_ready(cx),
             Kind::Tls(stream) => stream.poll_write_ready(cx),
         }
@@ -123,7 +129,7 @@ impl Stream {
 
     /// Says that nothing more comes, behind all that was taken already.
     pub(super) fn close_our_side(&self) {
-        match &self.0 {
+        match &self.kind {
             Kind::Plain(socket) => close_our_side(socket),
             Kind::Tls(stream) => stream.close_our_side(),
         }

@@ -10,35 +10,29 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::accept::{self, Acceptor};
+use super::accept::{Acceptor, Listener};
 use super::clock;
 use super::io::{Close, Ended, Incoming, MessageIo, Written};
-use super::live::Live;
 use super::stream::Stream;
-use super::tls::Identity;
 use crate::message::{Framing, Image, Plain};
+use crate::session::Exceeded;
 
 /// Accepts connections and hands each to `connect`, on the calling shard, until `shutdown`.
 /// With an identity, TLS is spoken and nothing else.
-pub async fn serve(
-    listener: TcpListener,
-    sockets: accept::Settings,
-    identity: Live<Option<Identity>>,
-    shutdown: CancellationToken,
-    connect: impl Fn(Box<dyn MessageIo>, SocketAddr),
-) {
+pub async fn serve(listener: Listener, shutdown: CancellationToken, connect: impl Fn(Box<dyn MessageIo>, SocketAddr)) {
     let strangers = Rc::new(Strangers::default());
-    let acceptor = Acceptor::new(listener, sockets);
+    let mut acceptor = Acceptor::new(listener, refusal);
     while let Some((stream, peer)) = acceptor.accept(&shutdown).await {
-        match Stream::new(stream, identity.get().as_ref().as_ref()) {
-            Ok(stream) => connect(Box::new(Tcp::new(stream, peer, Rc::clone(&strangers))), peer),
-            Err(error) => warn!(%peer, %error, "no TLS"),
-        }
+        connect(Box::new(Tcp::new(stream, peer, Rc::clone(&strangers))), peer);
     }
+}
+
+fn refusal(exceeded: &Exceeded) -> String {
+    let text = exceeded.to_string();
+    format!("ERROR\nmessage:Limit exceeded\ncontent-type:text/plain\ncontent-length:{}\n\n{text}\0\n", text.len())
 }
 
 /// A TCP stream that carries STOMP frames, nothing around them.

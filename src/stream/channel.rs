@@ -380,7 +380,12 @@ impl session::Session for Session {
         if self.phase == Phase::Closed {
             return;
         }
+        let told;
         let (code, message, reason) = match trouble {
+            Trouble::Exceeded(exceeded) => {
+                told = exceeded.to_string();
+                (exceeded.code(), told.as_str(), CloseReason::PolicyViolation)
+            }
             Trouble::SlowConsumer { .. } => ("SLOW_CONSUMER", "you read too slowly", CloseReason::PolicyViolation),
             Trouble::ShuttingDown => {
                 ("SHUTTING_DOWN", "the server is shutting down; connect again later", CloseReason::TryAgainLater)

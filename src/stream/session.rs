@@ -445,6 +445,9 @@ impl session::Session for Session {
                 let message = format!("{messages} messages of {bytes} octets wait for you: you read too slowly");
                 self.end(now, "SLOW_CONSUMER", &message, CloseReason::PolicyViolation);
             }
+            Trouble::Exceeded(exceeded) => {
+                self.end(now, exceeded.code(), &exceeded.to_string(), CloseReason::PolicyViolation);
+            }
             Trouble::ShuttingDown => {
                 let message = "the server is shutting down; connect again later";
                 self.end(now, "SHUTTING_DOWN", message, CloseReason::TryAgainLater);

@@ -89,6 +89,9 @@ impl Connection {
                 let expires_at = expires_at_ms.map(|at_ms| instant(now, at_ms));
                 let what = if state.expiry.is_known { "goes on with a new token" } else { "connected" };
                 info!(connection = self.id, transport, %principal, expires_at_ms, "{what}");
+                if !state.expiry.is_known {
+                    self.count_user(state, &principal);
+                }
                 state.expiry = Expiry { is_known: true, own: expires_at, ..state.expiry };
                 Reply::Authenticated { principal, expires_at }
             }

@@ -126,6 +126,7 @@ impl Connection {
         }
         let lost = state.mailbox.clear_deliveries();
         stats.dropped_closed.add(lost as u64);
+        self.forget_waiting();
         stats.connections.sub(1);
         stats.transports.sub(self.io.transport());
         info!(connection = self.id, transport = self.io.transport(), undelivered = lost, "disconnected");

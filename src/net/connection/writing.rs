@@ -86,6 +86,10 @@ impl Connection {
             state.unwritten.extend(queue.drain(..));
         }
         self.fanout.give_scratch_back(queue);
+        if state.is_blocked || self.waiting() > 0 {
+            self.waiting.set_unwritten(state.unwritten.iter().map(Image::len).sum());
+            self.recount(state);
+        }
         self.on_transmitted(state, now, bytes);
     }
 

@@ -11,6 +11,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
 
 use super::lane::{Lane, Shortcut};
+use crate::net::limits::Seat;
 use crate::net::stream::{self, Stream};
 
 /// A stream as hyper reads and writes it.
@@ -19,6 +20,8 @@ pub(super) struct HttpIo {
     /// What was decrypted and did not fit into hyper's buffer.
     ahead: BytesMut,
     activity: Arc<Activity>,
+    /// Of a plain socket; TLS has its own.
+    seat: Option<Seat>,
 }
 
 enum Kind {
@@ -28,8 +31,11 @@ enum Kind {
 
 impl HttpIo {
     pub(super) fn new(stream: Stream, activity: Arc<Activity>) -> Self {
-        let kind = stream.into_plain().map_or_else(Kind::Tls, |socket| Kind::Plain(Lane::new(socket)));
-        Self { kind, ahead: BytesMut::new(), activity }
+        let (kind, seat) = match stream.into_plain() {
+            Ok((socket, seat)) => (Kind::Plain(Lane::new(socket)), seat),
+            Err(stream) => (Kind::Tls(stream), None),
+        };
+        Self { kind, ahead: BytesMut::new(), activity, seat }
     }
 
     /// The way past hyper, where no TLS is in between.
@@ -44,7 +50,7 @@ impl HttpIo {
     /// being written past hyper, which the end of the response rules out.
     pub(super) fn into_parts(self) -> Option<(Stream, Bytes)> {
         let stream = match self.kind {
-            Kind::Plain(lane) => Stream::plain(lane.into_socket()?),
+            Kind::Plain(lane) => Stream::plain(lane.into_socket()?, self.seat),
             Kind::Tls(stream) => stream,
         };
         Some((stream, self.ahead.freeze()))
@@ -57,7 +63,7 @@ impl Read for HttpIo {
         cx: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { kind, ahead, activity } = &mut *self;
+        let Self { kind, ahead, activity, .. } = &mut *self;
         let stream = match kind {
             Kind::Plain(lane) => {
                 return stream::poll_read_most(&lane.socket, cx, buffer.remaining(), |octets| buffer.put_slice(octets));

@@ -91,6 +91,7 @@ impl From<Trouble> for SessionError {
             Trouble::SlowConsumer { messages, bytes } => Self::SlowConsumer { messages, bytes },
             Trouble::ShuttingDown => Self::ShuttingDown,
             Trouble::Expired => Self::Expired,
+            Trouble::Exceeded(exceeded) => Self::Exceeded(exceeded),
         }
     }
 }

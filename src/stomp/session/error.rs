@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::message::DestinationError;
-use crate::session::{CloseReason, Refusal};
+use crate::session::{CloseReason, Exceeded, Refusal};
 use crate::stomp::decode_error::DecodeError;
 use crate::stomp::frame::Command;
 use crate::stomp::version::SUPPORTED_VERSIONS;
@@ -208,6 +208,9 @@ pub enum SessionError {
         /// Their octets.
         bytes: usize,
     },
+    /// A limit beyond the session was reached.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
     /// The server goes down.
     #[error("the server is shutting down; connect again later")]
     ShuttingDown,
@@ -247,6 +250,12 @@ impl SessionError {
             Self::Refused { .. } => "Refused",
             Self::Silent { .. } => "Heart-beat missing",
             Self::SlowConsumer { .. } => "slow consumer",
+            Self::Exceeded(exceeded) => match exceeded {
+                Exceeded::Connects { .. } | Exceeded::Rate { .. } => "rate",
+                Exceeded::Idle { .. } => "Idle",
+                Exceeded::Memory { .. } => "slow consumer",
+                Exceeded::Connections { .. } | Exceeded::OfAddress { .. } | Exceeded::OfUser { .. } => "Limit exceeded",
+            },
             Self::ShuttingDown => "Server shutting down",
             Self::Unavailable => "Unavailable",
         }
@@ -255,7 +264,9 @@ impl SessionError {
     /// How the connection is closed after the frame.
     pub fn close_reason(&self) -> CloseReason {
         match self {
-            Self::AccessRefused
+            Self::Exceeded(Exceeded::Connections { .. } | Exceeded::Connects { .. }) => CloseReason::TryAgainLater,
+            Self::Exceeded(_)
+            | Self::AccessRefused
             | Self::Expired
             | Self::OtherPrincipal
             | Self::UnknownHost { .. }

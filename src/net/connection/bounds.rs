@@ -1,0 +1,116 @@
+//! What bounds a session from outside: its place among its address's, its rates, and how much
+//! waits for it.
+
+use std::cell::Cell;
+use std::time::Instant;
+
+use super::{Connection, State};
+use crate::message::Principal;
+use crate::net::limits::{Rates, SessionSeat};
+use crate::session::{Exceeded, TransactionAction, Trouble};
+
+/// A session's place among others, and its rates where some are set.
+#[derive(Default)]
+pub(in crate::net) struct Bounds {
+    seat: Option<Box<SessionSeat>>,
+    rates: Option<Box<Rates>>,
+}
+
+impl Bounds {
+    pub(in crate::net) fn new(seat: Option<SessionSeat>) -> Self {
+        let rates = seat.as_ref().and_then(SessionSeat::rates);
+        Self { seat: seat.map(Box::new), rates }
+    }
+
+    /// Whether the session has sent more than it may, and is to wait.
+    pub(super) fn waits(&self) -> bool {
+        self.rates.as_ref().is_some_and(|rates| rates.waits())
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.rates.as_ref().and_then(|rates| rates.deadline())
+    }
+}
+
+/// What waits for a client, as its shard's sum has it; no mailbox has more than these can tell.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    counted: Cell<u32>,
+    unwritten: Cell<u32>,
+}
+
+impl Waiting {
+    pub(super) fn set_unwritten(&self, bytes: usize) {
+        self.unwritten.set(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+}
+
+impl Connection {
+    pub(super) fn count_bytes(&self, state: &mut State, now: Instant, bytes: usize) {
+        let Some(rates) = &mut state.bounds.rates else { return };
+        let counted = rates.on_bytes(now, bytes);
+        self.check(state, counted);
+    }
+
+    pub(super) fn count_messages(&self, state: &mut State, actions: &[TransactionAction]) {
+        let Some(rates) = &mut state.bounds.rates else { return };
+        let messages = actions.iter().filter(|action| matches!(action, TransactionAction::Publish(_))).count();
+        let counted = rates.on_messages(messages);
+        self.check(state, counted);
+    }
+
+    pub(super) fn count_connect(&self, state: &mut State) {
+        let counted = state.bounds.seat.as_ref().map_or(Ok(()), |seat| seat.on_connect());
+        self.check(state, counted);
+    }
+
+    pub(super) fn count_user(&self, state: &mut State, principal: &Principal) {
+        if let (Some(seat), Some(user)) = (&mut state.bounds.seat, principal.name()) {
+            let counted = seat.on_user(user);
+            self.check(state, counted);
+        }
+    }
+
+    pub(super) fn handle_bounds_timeout(&self, state: &mut State, now: Instant) {
+        if let Some(rates) = &mut state.bounds.rates {
+            let waited = rates.handle_timeout(now);
+            self.check(state, waited);
+        }
+    }
+
+    fn check(&self, state: &mut State, counted: Result<(), Exceeded>) {
+        if let Err(exceeded) = counted
+            && !state.session.is_closed()
+        {
+            self.fanout.limiter().note(exceeded);
+            self.fail(state, Trouble::Exceeded(exceeded));
+        }
+    }
+
+    /// Octets that wait for this client.
+    pub(in crate::net) fn waiting(&self) -> usize {
+        self.waiting.counted.get() as usize
+    }
+
+    /// Whether ending it would set something free.
+    pub(in crate::net) fn may_be_shed(&self) -> bool {
+        let is_open = self.state.try_borrow().is_ok_and(|state| state.ending.is_none() && !state.is_over);
+        is_open && self.waiting() > 0
+    }
+
+    /// Counts anew what waits for a client that does not keep up.
+    pub(super) fn recount(&self, state: &State) {
+        let before = self.waiting.counted.get();
+        let bytes = || state.mailbox.bytes().saturating_add(self.waiting.unwritten.get() as usize);
+        let now = if state.is_blocked { u32::try_from(bytes()).unwrap_or(u32::MAX) } else { 0 };
+        if before != now {
+            self.waiting.counted.set(now);
+            self.fanout.set_waiting(before as usize, now as usize);
+        }
+    }
+
+    /// Nothing waits for one that is gone.
+    pub(super) fn forget_waiting(&self) {
+        self.fanout.set_waiting(self.waiting.counted.take() as usize, 0);
+    }
+}
