@@ -61,6 +61,8 @@ struct Messages {
     redelivered: u64,
     dead_letters: u64,
     topic_nacks: u64,
+    /// Selectors and filters that were asked about a message, each once for all who share it.
+    conditions: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -123,6 +125,7 @@ impl Snapshot {
                 redelivered: stats.redelivered.value(),
                 dead_letters: stats.dead_letters.value(),
                 topic_nacks: stats.topic_nacks.value(),
+                conditions: stats.conditions.value(),
             },
             bytes: InOut { r#in: stats.bytes_in.value(), out: stats.bytes_out.value() },
             dropped: Dropped {

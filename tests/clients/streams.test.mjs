@@ -208,6 +208,47 @@ describe('EventSource in Chromium', () => {
   });
 });
 
+test('of 200 listeners with ten filters, each filter is looked at once a line', async (t) => {
+  const server = await startServer({ config: '[server]\nshards = 1\n' });
+  t.after(() => server.stop());
+  const queries = ['level=error', 'level=warn', 'source=a', 'source=b', 'pattern=disk', 'pattern=/D.sk/i', 'level=error&source=a', 'level=info', 'level=error,info', 'pattern=/^[0-9]/'];
+  const counts = new Array(200).fill(0);
+  const agent = new (await import('node:http')).Agent({ maxSockets: Infinity });
+  t.after(() => agent.destroy());
+  const { get } = await import('node:http');
+  await Promise.all(
+    counts.map(
+      (_, n) =>
+        new Promise((done) => {
+          get(`${server.url}/stream/logs?events=named&${queries[n % 10]}`, { agent }, (answer) => {
+            answer.setEncoding('utf8').on('error', () => {});
+            answer.on('data', (text) => {
+              counts[n] += text.split('\nevent: ').length - 1;
+              done();
+            });
+          }).on('error', () => {});
+        }),
+    ),
+  );
+  const before = await conditions(t, server);
+  const lines = Array.from({ length: 30 }, (_, n) => ({ level: ['error', 'warn', 'info'][n % 3], source: n % 2 ? 'a' : 'b', message: `${n} disk` }));
+  await postLogs(server, lines);
+  const wanted = [10, 10, 15, 15, 30, 30, 5, 10, 20, 30];
+  const end = Date.now() + WAIT_MS;
+  while (Date.now() < end && counts.some((count, n) => count < wanted[n % 10])) await conditions(t, server);
+  assert.deepEqual(counts, counts.map((_, n) => wanted[n % 10]));
+  assert.equal((await conditions(t, server)) - before, 10 * lines.length);
+});
+
+/** How many conditions were looked at, by the broker's own counters. */
+async function conditions(t, server) {
+  const socket = await open(t, server.ws('/ws/channels'));
+  socket.say({ action: 'subscribe', channel: '$sys/broker' });
+  const { data } = await socket.find(({ channel }) => channel === '$sys/broker');
+  socket.terminate();
+  return data.messages.conditions;
+}
+
 test('the README shows the examples of streams as they are', () => {
   const readme = readFileSync(join(ROOT, 'README.md'), 'utf8');
   for (const file of ['logs.mjs', 'logs.py', 'events.js', 'channels.mjs']) {
