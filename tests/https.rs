@@ -130,6 +130,36 @@ async fn sighup_exchanges_the_certificate_and_open_connections_go_on() {
     assert!(late.text().await.starts_with("CONNECTED\n"));
 }
 
+#[tokio::test]
+async fn the_readmes_example_for_the_internet_lets_in_whom_a_token_names_and_keeps_to_its_rules() {
+    let readme = include_str!("../README.md").split_once("## Putting it on the internet").unwrap().1;
+    let settings = readme.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
+    let files = Files::new();
+    let folder = files.0.to_str().unwrap();
+    files.put("fullchain.pem", &std::fs::read_to_string(files.0.join("certificate.pem")).unwrap());
+    files.put("privkey.pem", &std::fs::read_to_string(files.0.join("key.pem")).unwrap());
+    files.put("jwks.json", include_str!("../fixtures/jwt/jwks.json"));
+    let settings = settings.replace("0.0.0.0:443", "127.0.0.1:0").replace("/etc/stompbox", folder);
+    files.put("stompbox.toml", &format!("{settings}\n[tcp]\nlisten = \"\"\n"));
+    let server = Server::run(&files);
+    let vectors: serde_json::Value = serde_json::from_str(include_str!("../fixtures/jwt/vectors.json")).unwrap();
+    let vector = vectors.as_array().unwrap().iter().find(|vector| vector["name"] == "ES256").unwrap();
+    let token = vector["token"].as_str().unwrap();
+
+    let mut nobody = Stomp::over(server.tls(&files, &TLS13, None).await.unwrap()).await;
+    nobody.send("CONNECT\naccept-version:1.2\nhost:h\n\n\0").await;
+    assert!(nobody.text().await.starts_with("ERROR\nmessage:Access refused\n"));
+    let mut ann = Stomp::over(server.tls(&files, &TLS13, None).await.unwrap()).await;
+    ann.send(&format!("CONNECT\naccept-version:1.2\nhost:h\nAuthorization:Bearer {token}\n\n\0")).await;
+    assert!(ann.text().await.contains("\nuser-name:ann\n"));
+    ann.send("SUBSCRIBE\nid:other\ndestination:/topic/other\n\n\0").await;
+    let refused = ann.text().await;
+    assert!(refused.starts_with("MESSAGE\nsubscription:other\n") && refused.contains("\nstatus:403\n"), "{refused}");
+    ann.send("SUBSCRIBE\nid:n\ndestination:/topic/notices\n\n\0SEND\ndestination:/topic/notices\n\nhello\0").await;
+    let message = ann.text().await;
+    assert!(message.starts_with("MESSAGE\nsubscription:n\n") && message.ends_with("\n\nhello\0"), "{message}");
+}
+
 fn shown(stream: &TlsStream<TcpStream>) -> Vec<u8> {
     stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
@@ -145,7 +175,7 @@ async fn request(stream: &mut TlsStream<TcpStream>, method: &str, path: &str, bo
         answer += &String::from_utf8_lossy(&octets[..count]);
         let Some((head, body)) = answer.split_once("\r\n\r\n") else { continue };
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-        if length.is_some_and(|length| body.len() == length.parse().unwrap()) {
+        if length.is_some_and(|length| body.len() == length.parse::<usize>().unwrap()) {
             return answer;
         }
     }
@@ -179,6 +209,11 @@ struct Server {
 impl Server {
     fn start(files: &Files, settings: &str) -> Self {
         files.configure(settings);
+        Self::run(files)
+    }
+
+    /// With the settings as they stand in the folder.
+    fn run(files: &Files) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_stompbox"))
             .args(["serve", "--config", files.0.join("stompbox.toml").to_str().unwrap()])
             .env_clear()
