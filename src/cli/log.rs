@@ -1,6 +1,6 @@
 //! The log: to standard error, for people or as JSON.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -17,7 +17,7 @@ use crate::feeds::logs::own::OwnLines;
 pub fn start(log: &Log, own: bool) -> Result<(), LogError> {
     let filter = EnvFilter::try_new(&log.level).map_err(|error| LogError(error.to_string()))?;
     let is_terminal = io::stderr().is_terminal();
-    let lines = fmt::layer().with_writer(io::stderr).with_ansi(is_terminal);
+    let lines = fmt::layer().with_writer(|| OneLine(io::stderr())).with_ansi(is_terminal);
     let lines = match is_json(log.format, is_terminal) {
         true => lines.json().flatten_event(true).with_filter(filter).boxed(),
         false => lines.with_filter(filter).boxed(),
@@ -25,6 +25,32 @@ pub fn start(log: &Log, own: bool) -> Result<(), LogError> {
     let own = own.then(|| OwnLines.with_filter(LevelFilter::WARN));
     let started = tracing_subscriber::registry().with(lines).with(own).try_init();
     started.map_err(|error| LogError(error.to_string()))
+}
+
+/// A writer for which each write is one event, as those of `fmt` are: one line, whatever a peer
+/// put into its fields.
+struct OneLine<W>(W);
+
+impl<W: Write> Write for OneLine<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let mut line = String::with_capacity(text.len() + 1);
+        for character in text.trim_end_matches('\n').chars() {
+            // Colours begin with ESC; the one of a field's text is escaped before it comes here.
+            if (character.is_control() && character != '\u{1b}') || matches!(character, '\u{2028}' | '\u{2029}') {
+                line.extend(character.escape_default());
+            } else {
+                line.push(character);
+            }
+        }
+        line.push('\n');
+        self.0.write_all(line.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Why the log did not start.
@@ -41,8 +67,36 @@ fn is_json(format: LogFormat, is_terminal: bool) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a panic names the line")]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+
+    #[test]
+    fn a_peers_line_breaks_begin_no_line_of_the_log() {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&written);
+        let lines = fmt::layer().with_writer(move || OneLine(Written(Arc::clone(&into)))).without_time();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+            tracing::info!(reason = %"a\nINFO b\r\u{85}\u{2028}c", "refused\n");
+        });
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        assert!(text.ends_with("\n") && text.lines().count() == 1, "{text:?}");
+        assert!(text.contains("a\\nINFO b\\r\\u{85}\\u{2028}c"), "{text:?}");
+    }
+
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(octets)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
 
     #[test]
     fn auto_is_json_where_nobody_reads_along() {
