@@ -67,7 +67,6 @@ fn is_json(format: LogFormat, is_terminal: bool) -> bool {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a panic names the line")]
 mod tests {
     use std::sync::{Arc, Mutex};
 
