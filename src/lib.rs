@@ -44,9 +44,10 @@
 //! 1. [`net::websocket`] makes one message of a client's octets (or [`sockjs::service`] of a
 //!    request), and [`net::connection`] hands it to the session.
 //! 2. [`stomp::Decoder`] makes a [`stomp::Frame`] of it; [`stomp::Session`] checks it and answers
-//!    with [`stomp::Action::Publish`].
-//! 3. [`broker::Broker::send`] checks the permission and the headers, numbers the message, keeps it
-//!    if it is to be retained, and asks [`broker::interest`] which shards have a subscriber.
+//!    with [`session::Action::Publish`].
+//! 3. [`broker::Broker::admit`] checks the permission and the headers, numbers the message and keeps
+//!    it if it is to be retained; [`broker::Broker::broadcast`] asks [`broker::interest`] which
+//!    shards have a subscriber.
 //! 4. Each of these shards gets the message, shared and not copied, into its [`broker::inbox`].
 //!    A full inbox makes the publisher wait, which is then not read.
 //! 5. The shard's [`net::fanout`] takes a batch, finds its subscribers with [`broker::router`] and

@@ -1,7 +1,7 @@
 //! The server's own warnings and errors as log lines.
 //!
 //! What is logged because of such a line would make the next one, so there are at most
-//! [`PER_SECOND`] of them a second; how many were left out stands in the next.
+//! `PER_SECOND` of them a second; how many were left out stands in the next.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
