@@ -237,6 +237,7 @@ pub(super) fn body(max: usize) -> BoxedFilter<(Bytes,)> {
         .and(warp::body::stream())
         .and_then(move |announced: Option<u64>, stream| async move {
             if announced.is_some_and(|announced| announced > max as u64) {
+                discard(std::pin::pin!(stream), max).await;
                 return Err(warp::reject::custom(Refused::TooLarge { max }));
             }
             collect(stream, max).await.map_err(warp::reject::custom)
@@ -256,11 +257,25 @@ async fn collect<B: Buf, E: Error + 'static>(
             false => Refused::BrokenOff,
         })?;
         if body.len() + piece.remaining() > max {
+            drop(body);
+            discard(stream, max).await;
             return Err(Refused::TooLarge { max });
         }
         body.extend_from_slice(&piece.copy_to_bytes(piece.remaining()));
     }
     Ok(body.freeze())
+}
+
+/// Reads on and throws away, up to four times the limit: a client that is still writing when the
+/// connection closes sees it reset, and never the answer.
+async fn discard<B: Buf, E>(mut stream: std::pin::Pin<&mut impl Stream<Item = Result<B, E>>>, max: usize) {
+    let mut left = max.saturating_mul(4);
+    while let Ok(Some(Ok(piece))) = timeout(BODY_WAIT, stream.next()).await {
+        match left.checked_sub(piece.remaining()) {
+            Some(fewer) => left = fewer,
+            None => return,
+        }
+    }
 }
 
 /// `page` and `size` of the query.

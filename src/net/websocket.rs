@@ -84,6 +84,7 @@ impl WebSocket {
 
     /// The next message or end; pings are answered on the way.
     pub fn poll_event(&self, cx: &mut Context<'_>) -> Poll<SocketEvent> {
+        let mut fills = 0;
         loop {
             match self.pop_event() {
                 Some(Event::Text(text)) => return Poll::Ready(SocketEvent::Text(text)),
@@ -109,6 +110,12 @@ impl WebSocket {
                         None => {}
                     }
                     drop(ended);
+                    // Fragments and pongs without an end are no event: others have their turn between reads.
+                    if fills == FILLS_WITHOUT_EVENT {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    fills += 1;
                     ready!(self.poll_fill(cx));
                 }
             }
@@ -262,6 +269,9 @@ impl MessageIo for RawWebSocket {
         queue.push_back(close_frame(Some(close.websocket_code), &close.reason).into());
     }
 }
+
+/// How often the socket is read in one turn while no event comes of it.
+const FILLS_WITHOUT_EVENT: u32 = 1;
 
 /// One unmasked, final WebSocket frame a message: text where it is UTF-8, else binary.
 #[derive(Debug, Clone, Copy)]

@@ -35,7 +35,7 @@ pub(crate) fn withstands<F>(
         let (quiet, attacked) = run(server.address, attack.clone());
         let peak_mib = server.peak_mib();
         assert!(peak_mib < bound_mib, "the server took {peak_mib} MiB; {bound_mib} were the bound");
-        let allowed = (quiet * 3).max(Duration::from_millis(100));
+        let allowed = (quiet * 3).max(FLOOR);
         println!("p99 {quiet:?} before, {attacked:?} under attack; {peak_mib} MiB at most");
         if attacked <= allowed {
             return;
@@ -44,6 +44,10 @@ pub(crate) fn withstands<F>(
     }
     panic!("{told}");
 }
+
+/// What any machine under load may take: a build without optimization spends ten times as long on an
+/// attacker's frames, and each has its turn.
+const FLOOR: Duration = Duration::from_millis(if cfg!(debug_assertions) { 600 } else { 60 });
 
 fn run<F>(
     address: SocketAddr,
