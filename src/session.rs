@@ -40,8 +40,11 @@ pub trait Session {
     /// Ends the session for what the driver knows.
     fn handle_trouble(&mut self, now: Instant, trouble: Trouble);
 
-    /// Opens a subscription to a temporary queue that a publication named in `reply-to`.
-    fn handle_reply_to(&mut self, now: Instant, queue: &Destination) -> ReplyTo;
+    /// Opens a subscription to a temporary queue that a publication named in `reply-to`; a
+    /// protocol without `reply-to` opens none.
+    fn handle_reply_to(&mut self, _now: Instant, _queue: &Destination) -> ReplyTo {
+        ReplyTo::Known
+    }
 
     /// What to do next.
     fn poll_action(&mut self) -> Option<Action>;

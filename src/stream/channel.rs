@@ -19,9 +19,7 @@ use super::position::Position;
 use crate::message::{
     Credentials, Delivery, Destination, Framing, Image, Message, Principal, Publication, SubscriptionId,
 };
-use crate::session::{
-    self, Action, Backlog, CloseReason, Refusal, Reply, ReplyTo, Since, Subscription, Ticket, Trouble,
-};
+use crate::session::{self, Action, Backlog, CloseReason, Refusal, Reply, Since, Subscription, Ticket, Trouble};
 
 /// The server's side of one client of channels.
 #[derive(Debug)]
@@ -398,10 +396,6 @@ impl session::Session for Session {
         self.tell(json!({"type": "error", "code": code, "message": message}));
         self.trouble = Some(code);
         self.close(reason);
-    }
-
-    fn handle_reply_to(&mut self, _now: Instant, _queue: &Destination) -> ReplyTo {
-        ReplyTo::Known
     }
 
     fn poll_action(&mut self) -> Option<Action> {

@@ -17,9 +17,7 @@ use crate::condition::Condition;
 use crate::message::{
     Credentials, Delivery, Destination, Framing, Image, Message, Overflow, Principal, SubscriptionId,
 };
-use crate::session::{
-    self, Action, Backlog, CloseReason, Refusal, Reply, ReplyTo, Since, Subscription, Ticket, Trouble,
-};
+use crate::session::{self, Action, Backlog, CloseReason, Refusal, Reply, Since, Subscription, Ticket, Trouble};
 
 /// What a stream carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -457,10 +455,6 @@ impl session::Session for Session {
                 self.end(now, "TOKEN_EXPIRED", message, CloseReason::PolicyViolation);
             }
         }
-    }
-
-    fn handle_reply_to(&mut self, _now: Instant, _queue: &Destination) -> ReplyTo {
-        ReplyTo::Known
     }
 
     fn poll_action(&mut self) -> Option<Action> {
