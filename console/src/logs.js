@@ -37,7 +37,7 @@ export class Logs {
   handleShown() {
     this.virtualizer._willUpdate();
     this.virtualizer.measure();
-    this.#schedule();
+    this.#draw();
   }
 
   #handle(message) {
@@ -75,8 +75,8 @@ export class Logs {
     const count = this.#ring.shown.length;
     this.virtualizer.setOptions(this.#options());
     this.virtualizer._willUpdate();
-    if (this.#follows && count > 0) this.virtualizer.scrollToIndex(count - 1, { align: 'end' });
     this.rows.style.height = `${this.virtualizer.getTotalSize()}px`;
+    if (this.#follows) this.list.scrollTop = this.list.scrollHeight;
     this.rows.replaceChildren(...this.virtualizer.getVirtualItems().map((item) => this.#row(item)));
     this.byId('log-count').textContent = count === this.#ring.length ? String(count) : `${count} of ${this.#ring.length}`;
     this.byId('log-empty').hidden = count > 0;
@@ -148,17 +148,19 @@ export class Logs {
       this.#follows = true;
       this.#draw();
     });
-    // A person who scrolls up wants to read; back at the end, to follow.
+    // A person who scrolls up wants to read; back at the end, to follow. Following itself only scrolls down,
+    // and a scroll is told before the next frame is drawn: nobody is taken back from where they went.
+    let last = 0;
     const look = () => {
-      const isAtEnd = this.list.scrollTop + this.list.clientHeight >= this.list.scrollHeight - LINE_PX;
-      if (isAtEnd !== this.#follows) {
-        this.#follows = isAtEnd;
-        this.#schedule();
-      }
+      const top = this.list.scrollTop;
+      const isAtEnd = top + this.list.clientHeight >= this.list.scrollHeight - LINE_PX;
+      const follows = isAtEnd || (this.#follows && top >= last);
+      last = top;
+      if (follows === this.#follows) return;
+      this.#follows = follows;
+      this.#schedule();
     };
-    for (const event of ['wheel', 'touchmove', 'keydown', 'pointerup']) {
-      this.list.addEventListener(event, () => requestAnimationFrame(look), { passive: true });
-    }
+    this.list.addEventListener('scroll', look, { passive: true });
   }
 
   #refilter() {
