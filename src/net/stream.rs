@@ -75,11 +75,21 @@ impl Stream {
         }
     }
 
-    /// As [`poll_read`]; with TLS, a violation of it is [`io::ErrorKind::InvalidData`].
+    /// As [`poll_read_most`], as much as the buffer takes; with TLS, a violation of it is [`io::ErrorKind::InvalidData`].
     pub(super) fn poll_read<T>(&self, cx: &mut Context<'_>, take: impl FnOnce(&mut [u8]) -> T) -> Poll<io::Result<T>> {
+        self.poll_read_most(cx, READ_BUFFER_BYTES, take)
+    }
+
+    /// As [`Stream::poll_read`], but at most `max` octets of the socket's.
+    pub(super) fn poll_read_most<T>(
+        &self,
+        cx: &mut Context<'_>,
+        max: usize,
+        take: impl FnOnce(&mut [u8]) -> T,
+    ) -> Poll<io::Result<T>> {
         match &self.kind {
-            Kind::Plain(socket) => poll_read(socket, cx, take),
-            Kind::Tls(stream) => stream.poll_read(cx, take),
+            Kind::Plain(socket) => poll_read_most(socket, cx, max, take),
+            Kind::Tls(stream) => stream.poll_read_most(cx, max, take),
         }
     }
 
@@ -136,16 +146,8 @@ impl Stream {
     }
 }
 
-/// Reads what is there into the shard's buffer and shows it to `take`; 0 octets are the end.
-pub(super) fn poll_read<T>(
-    stream: &TcpStream,
-    cx: &mut Context<'_>,
-    take: impl FnOnce(&mut [u8]) -> T,
-) -> Poll<io::Result<T>> {
-    poll_read_most(stream, cx, READ_BUFFER_BYTES, take)
-}
-
-/// As [`poll_read`], but at most `max` octets.
+/// Reads what is there, at most `max` octets, into the shard's buffer and shows it to `take`; 0
+/// octets are the end.
 pub(super) fn poll_read_most<T>(
     stream: &TcpStream,
     cx: &mut Context<'_>,
@@ -251,7 +253,7 @@ pub(super) fn advance(queue: &mut VecDeque<Image>, mut written: usize) {
 /// Linux takes 1024 at most; beyond some dozens a longer call saves nothing.
 const MAX_SLICES: usize = 64;
 
-const READ_BUFFER_BYTES: usize = 64 * 1024;
+pub(super) const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 thread_local! {
     /// One read buffer for all connections of a shard: between two reads none keeps anything.

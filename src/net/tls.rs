@@ -79,9 +79,14 @@ impl TlsStream {
         client::subject(tls.peer_certificates()?.first()?)
     }
 
-    /// As [`stream::poll_read`]. A violation of TLS is [`io::ErrorKind::InvalidData`], said once;
+    /// As [`stream::poll_read_most`]. A violation of TLS is [`io::ErrorKind::InvalidData`], said once;
     /// after that nothing comes but the end.
-    pub(super) fn poll_read<T>(&self, cx: &mut Context<'_>, take: impl FnOnce(&mut [u8]) -> T) -> Poll<io::Result<T>> {
+    pub(super) fn poll_read_most<T>(
+        &self,
+        cx: &mut Context<'_>,
+        max: usize,
+        take: impl FnOnce(&mut [u8]) -> T,
+    ) -> Poll<io::Result<T>> {
         PLAINTEXT.with_borrow_mut(|plaintext| {
             loop {
                 // Answers of the handshake: nobody else writes while it is under way.
@@ -92,7 +97,8 @@ impl TlsStream {
                     return Poll::Ready(Ok(take(&mut [])));
                 }
                 plaintext.clear();
-                match ready!(stream::poll_read(&self.socket, cx, |octets| self.on_octets(octets, plaintext)))? {
+                match ready!(stream::poll_read_most(&self.socket, cx, max, |octets| self.on_octets(octets, plaintext)))?
+                {
                     Err(error) => return Poll::Ready(Err(error)),
                     Ok(()) if !plaintext.is_empty() => return Poll::Ready(Ok(take(plaintext))),
                     Ok(()) => {}

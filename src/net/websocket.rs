@@ -24,7 +24,7 @@ use self::deflate::Agreed;
 use self::reader::{Event, Reader};
 use super::clock;
 use super::io::{Close, Ended, Incoming, MessageIo, Written};
-use super::stream::Stream;
+use super::stream::{READ_BUFFER_BYTES, Stream};
 use crate::message::{Framing, Image, Tail};
 
 /// What a WebSocket needs to know from the settings.
@@ -54,6 +54,8 @@ pub struct WebSocket {
     /// After a violation, what the client still sends is read and thrown away: a socket closed
     /// over unread octets is reset, and the farewell lost with it.
     discards: Cell<bool>,
+    /// How much is read at once: less from a peer whose octets are many frames and few messages.
+    read_most: Cell<u32>,
 }
 
 impl WebSocket {
@@ -71,6 +73,7 @@ impl WebSocket {
             pinged: Cell::new(false),
             ended: RefCell::default(),
             discards: Cell::new(false),
+            read_most: Cell::new(READ_MOST),
         };
         socket.feed(&mut read_ahead.to_vec());
         socket
@@ -175,7 +178,8 @@ impl WebSocket {
     }
 
     fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let read = ready!(self.stream.poll_read(cx, |octets| {
+        let most = self.read_most.get() as usize;
+        let read = ready!(self.stream.poll_read_most(cx, most, |octets| {
             if octets.is_empty() {
                 return self.on_lost(io::ErrorKind::UnexpectedEof);
             }
@@ -193,12 +197,14 @@ impl WebSocket {
         if self.discards.get() {
             return;
         }
-        let fed = self.reader.borrow_mut().feed(octets, &mut self.events.borrow_mut());
-        if let Err(violation) = fed {
-            *self.ended.borrow_mut() = Some(Ended::Violation {
-                farewell: close_frame(Some(violation.close_code()), &violation.to_string()),
-                reason: violation.to_string(),
-            });
+        match self.reader.borrow_mut().feed(octets, &mut self.events.borrow_mut()) {
+            Ok(idle_frames) => self.read_most.set(read_most(octets.len(), idle_frames)),
+            Err(violation) => {
+                *self.ended.borrow_mut() = Some(Ended::Violation {
+                    farewell: close_frame(Some(violation.close_code()), &violation.to_string()),
+                    reason: violation.to_string(),
+                });
+            }
         }
     }
 
@@ -269,6 +275,19 @@ impl MessageIo for RawWebSocket {
         queue.push_back(close_frame(Some(close.websocket_code), &close.reason).into());
     }
 }
+
+/// How much to read next, where the last octets had that many frames that ended no message: as
+/// much as is likely to have [`IDLE_FRAMES`] of them. A flood of empty frames, six octets each,
+/// would otherwise make thousands of one read, and the shard's others wait for them.
+fn read_most(octets: usize, idle_frames: usize) -> u32 {
+    let most = (octets * IDLE_FRAMES).checked_div(idle_frames).and_then(|most| u32::try_from(most).ok());
+    most.map_or(READ_MOST, |most| most.min(READ_MOST))
+}
+
+/// How many frames that end no message are taken from one read.
+const IDLE_FRAMES: usize = 256;
+
+const READ_MOST: u32 = READ_BUFFER_BYTES as u32;
 
 /// How often the socket is read in one turn while no event comes of it.
 const FILLS_WITHOUT_EVENT: u32 = 1;
@@ -347,6 +366,16 @@ mod tests {
     fn a_message_is_one_final_unmasked_frame_of_the_right_kind() {
         assert_eq!(WebSocketFraming.whole(b"abc", true).head, &b"\x81\x03abc"[..]);
         assert_eq!(WebSocketFraming.whole(b"abc", false).head, &b"\x82\x03abc"[..]);
+    }
+
+    #[test]
+    fn of_frames_that_end_no_message_few_are_read_at_once() {
+        assert_eq!(read_most(65_536, 0), READ_MOST);
+        assert_eq!(read_most(65_536, 1), READ_MOST);
+        assert_eq!(read_most(65_536, 10_922), 1_536);
+        // As long as it goes on
+        assert_eq!(read_most(1_536, 256), 1_536);
+        assert_eq!(read_most(1_536, 0), READ_MOST);
     }
 
     #[test]

@@ -1,17 +1,18 @@
 //! The program itself: its exit codes, and what idle connections cost it.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::common::Stomp;
+use crate::program::Program;
 
 #[test]
 fn a_port_in_use_is_one_line_and_exit_code_2() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let first = Process::serve(&[]);
+    let first = serve(&[]);
     for address in [address, first.address] {
         let (code, text) = run(&["serve", "--listen", &address.to_string()]);
         let expected = format!(
@@ -51,7 +52,7 @@ fn a_broadcast_is_logged_at_debug_and_as_json_its_text_is_the_message() {
 #[tokio::test]
 async fn sigterm_and_sigint_end_it_with_0_and_a_word_to_each_client() {
     for signal in ["TERM", "INT"] {
-        let process = Process::serve(&[]);
+        let process = serve(&[]);
         let mut client = Stomp::connect(process.address).await;
         process.signal(signal);
         let error = client.frame().await;
@@ -64,7 +65,7 @@ async fn sigterm_and_sigint_end_it_with_0_and_a_word_to_each_client() {
 
 #[tokio::test]
 async fn a_thousand_connections_that_send_nothing_are_closed_and_leave_no_memory_behind() {
-    let process = Process::serve(&[
+    let process = serve(&[
         ("STOMPBOX_STOMP__CONNECT_TIMEOUT", "500ms"),
         ("STOMPBOX_SERVER__HTTP_HEADER_TIMEOUT", "500ms"),
         ("STOMPBOX_LOG__LEVEL", "stompbox::app=info"),
@@ -107,35 +108,11 @@ fn run(args: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
-struct Process {
-    child: Child,
-    address: SocketAddr,
+fn serve(variables: &[(&str, &str)]) -> Program {
+    Program::serve(env!("CARGO_BIN_EXE_stompbox"), variables)
 }
 
-impl Process {
-    fn serve(variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_stompbox"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--shards", "2", "--log-format", "human"])
-            .env_clear()
-            .env("STOMPBOX_TCP__LISTEN", "")
-            .envs(variables.iter().copied())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            assert_ne!(lines.read_line(&mut line).unwrap(), 0, "it ended before it listened");
-            if let Some((_, address)) = line.trim_end().split_once("listening on http://") {
-                break address.parse().unwrap();
-            }
-        };
-        // Whoever logs into a pipe that nobody reads is blocked.
-        std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
-        Self { child, address }
-    }
-
+impl Program {
     fn signal(&self, name: &str) {
         let kill = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
         assert!(kill.unwrap().success());
@@ -151,15 +128,6 @@ impl Process {
         while open() > 64 {
             std::thread::sleep(Duration::from_millis(1));
         }
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.split_whitespace().next().unwrap().parse().unwrap()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.memory_kib("VmRSS:")
     }
 }

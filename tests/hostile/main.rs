@@ -9,6 +9,8 @@
 )]
 
 mod harness;
+#[path = "../common/program.rs"]
+mod program;
 
 use std::future::pending;
 use std::net::SocketAddr;

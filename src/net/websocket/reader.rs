@@ -108,25 +108,30 @@ impl Reader {
     }
 
     /// Takes octets in any cut, unmasks them in place, and adds what is complete to `events`.
+    /// Answers how many frames ended that ended no message.
     ///
     /// # Errors
     /// The client broke the protocol; the connection is to be closed with
     /// [`Violation::close_code`].
-    pub fn feed(&mut self, mut octets: &mut [u8], events: &mut VecDeque<Event>) -> Result<(), Violation> {
+    pub fn feed(&mut self, mut octets: &mut [u8], events: &mut VecDeque<Event>) -> Result<usize, Violation> {
+        let mut idle_frames = 0;
         loop {
             let frame = match self.frame {
                 Some(frame) => frame,
                 None => match self.read_head(&mut octets)? {
                     Some(frame) => frame,
-                    None => return Ok(()),
+                    None => return Ok(idle_frames),
                 },
             };
             let take = usize::try_from(frame.left).unwrap_or(usize::MAX).min(octets.len());
             let (payload, rest) = std::mem::take(&mut octets).split_at_mut(take);
             octets = rest;
             self.on_payload(frame, payload, events)?;
-            if self.frame.is_some() && octets.is_empty() {
-                return Ok(());
+            match self.frame {
+                None if frame.is_final && matches!(frame.opcode, OpCode::Data(_)) => {}
+                None => idle_frames += 1,
+                Some(_) if octets.is_empty() => return Ok(idle_frames),
+                Some(_) => {}
             }
         }
     }
@@ -395,6 +400,13 @@ mod tests {
             let code = read(&octets, octets.len()).map_err(|violation| violation.close_code());
             assert_eq!(code, Err(1002), "{name}");
         }
+    }
+
+    #[test]
+    fn frames_that_end_no_message_are_counted() {
+        let octets = [frame(0x01, b"a"), frame(0x00, b""), frame(0x8a, b""), frame(0x80, b"b"), frame(TEXT, b"")];
+        let mut octets = octets.concat();
+        assert_eq!(Reader::new(100).feed(&mut octets, &mut VecDeque::new()), Ok(3));
     }
 
     #[test]
