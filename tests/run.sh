@@ -19,9 +19,11 @@ main() {
   step "release binary" cargo build --release --locked
   if [[ ${1:-} == --lint ]]; then
     step "clippy" cargo clippy --locked --all-targets -- -D warnings
+    # tests/licences.rs is there without it.
+    if cargo deny --version >/dev/null 2>&1; then step "cargo deny" run_deny; fi
     step "documentation" env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
   fi
-  step "cargo test" timeout 1200 cargo test --locked --workspace --no-fail-fast
+  step "cargo test" env STOMPBOX_BIN="$PWD/target/release/stompbox" timeout 1200 cargo test --locked --workspace --no-fail-fast
   step "tools of the clients" install_tools
   step "clients in Node and Chromium" timeout 600 npm --prefix tests/clients test
   step "clients in Python" run_python
@@ -76,6 +78,17 @@ install_tools() {
   fi
   if [[ ! -x target/venv/bin/python ]]; then python3 -m venv target/venv; fi
   target/venv/bin/python -m pip install --quiet --requirement tests/clients/python/requirements.txt
+}
+
+# What is known against dependencies is published by GitHub, which not every machine can ask.
+run_deny() {
+  cargo deny --locked check licenses bans sources
+  if timeout 120 cargo deny --locked fetch db >/dev/null 2>&1; then
+    cargo deny --locked check advisories
+    if cargo audit --version >/dev/null 2>&1; then cargo audit --deny warnings; fi
+  else
+    echo "advisories: not checked; their database cannot be had"
+  fi
 }
 
 run_python() {
