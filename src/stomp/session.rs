@@ -404,6 +404,11 @@ impl Session {
 
     // STOMP 1.2 "ERROR": the server must close the connection after it.
     fn end(&mut self, error: SessionError, receipt: Option<&str>) {
+        // STOMP 1.2 "RECEIPT": what came before goes on being dealt with, but not in the name of
+        // a client whose time is up.
+        if matches!(error, SessionError::Expired) {
+            self.outbox.withdraw();
+        }
         let mut writer = Writer::new(Command::Error, self.version);
         writer.header("message", error.summary());
         if matches!(error, SessionError::NoCommonVersion { .. }) {

@@ -24,6 +24,7 @@ use tokio::task::LocalSet;
 use tokio::time::timeout;
 
 use crate::common::PATIENCE;
+use crate::trust::{jwt, signed};
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_one_connection_takes_nobody_else_down() {
@@ -189,11 +190,54 @@ async fn what_is_on_its_way_to_a_consumer_that_ended_goes_to_no_other_unless_it_
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_waits_for_room_is_not_done_in_the_name_of_a_session_that_expired() {
+    let settings = jwt("auth.rules = [{ users = [\"ann\"], operations = [\"send\"], destinations = [\"/topic/**\"] }]");
+    for expires_in in [5, 3600] {
+        in_first_of(2, &settings, async |shard| {
+            let client = shard.open();
+            client.say(&format!("CONNECT\naccept-version:1.2\nhost:a\ntoken:{}\n\n\0", signed("ann", expires_in)));
+            client.until("CONNECTED").await;
+            // The second shard takes nothing, and is full.
+            let slow = Destination::parse("/topic/a").unwrap();
+            shard.broker.interest().add(&slow, 1);
+            for _ in 0..100 {
+                shard.publish("before");
+            }
+            let send = |to: &str| format!("SEND\ndestination:{to}\ntransaction:t\n\nof the session\0");
+            client.say(&["BEGIN\ntransaction:t\n\n\0", &send("/topic/b"), &send("/topic/a")].concat());
+            client.say("COMMIT\ntransaction:t\nreceipt:done\n\n\0");
+            let published = || shard.broker.stats().published.value();
+            let has_expired = expires_in == 5;
+            if has_expired {
+                client.until("Session expired").await;
+            } else {
+                tokio::time::sleep(Duration::from_secs(60)).await;
+            }
+            assert_eq!(published(), 100);
+            shard.broker.inbox(1).try_take(&mut Vec::new(), 100);
+            if has_expired {
+                shard.until(|broker| broker.stats().connections.value() == 0).await;
+                assert_eq!(published(), 100);
+            } else {
+                client.until("receipt-id:done").await;
+                assert_eq!(published(), 102);
+            }
+        })
+        .await;
+    }
+}
+
 async fn in_shard(settings: &str, test: impl AsyncFnOnce(&Shard)) {
+    in_first_of(1, settings, test).await;
+}
+
+/// Only the first of so many shards does anything.
+async fn in_first_of(shards: usize, settings: &str, test: impl AsyncFnOnce(&Shard)) {
     let config = Config::from_toml(settings).unwrap();
     let asked = Arc::new(AtomicUsize::new(0));
     let limits = Settings {
-        shards: 1,
+        shards,
         inbox: inbox::Limits { messages: 100, bytes: 1 << 20 },
         mailbox: mailbox::Limits { messages: 100, bytes: 1 << 20 },
         retained: RetainedLimits { destinations: 10, bytes: 1 << 20 },
@@ -205,7 +249,7 @@ async fn in_shard(settings: &str, test: impl AsyncFnOnce(&Shard)) {
     };
     let handlers: HashMap<&str, Arc<dyn AppHandler>> =
         HashMap::from([("/app/ask", Arc::new(Answers(Arc::clone(&asked))) as Arc<dyn AppHandler>)]);
-    let broker = Broker::new(limits, Access::open(), handlers);
+    let broker = Broker::new(limits, Access::new(config.auth), handlers);
     let fanout = Fanout::new(0, broker.clone(), Live::new(config.stomp));
     LocalSet::new()
         .run_until(async {

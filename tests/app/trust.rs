@@ -204,12 +204,12 @@ async fn the_example_of_rules_starts_and_its_rules_hold() {
 }
 
 /// Settings for tokens of [`signed`].
-fn jwt(more: &str) -> String {
+pub(crate) fn jwt(more: &str) -> String {
     format!("auth.jwt.secret_file = \"{SECRET_FILE}\"\nauth.jwt.audiences = [\"stompbox\"]\n{more}")
 }
 
 /// A token of `name` that expires in so many seconds.
-fn signed(name: &str, seconds: u64) -> String {
+pub(crate) fn signed(name: &str, seconds: u64) -> String {
     let exp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + seconds;
     let claims = json!({ "sub": name, "aud": "stompbox", "exp": exp });
     let encoded = |text: &[u8]| URL_SAFE_NO_PAD.encode(text);

@@ -105,9 +105,13 @@ impl Connection {
     }
 
     /// Ends a session whose time is up; nothing is written for it from then on, though its timer
-    /// may be late.
+    /// may be late, and what still waits for room is not done in its client's name.
     pub(super) fn expire(state: &mut State, now: Instant) {
-        if state.expiry.at().is_some_and(|at| at <= now) && !state.session.is_closed() {
+        if state.expiry.at().is_none_or(|at| at > now) {
+            return;
+        }
+        state.publishing = None;
+        if !state.session.is_closed() {
             state.session.handle_trouble(now, Trouble::Expired);
             wake(state);
         }

@@ -37,6 +37,17 @@ impl Outbox {
         Some(action)
     }
 
+    /// Takes back what was to be done and is not yet; what is to be said, and to end, stays.
+    pub(super) fn withdraw(&mut self) {
+        let stays =
+            |action: &Action| matches!(action, Action::Transmit(_) | Action::Unsubscribe { .. } | Action::Close(_));
+        self.first = self.first.take().filter(stays);
+        self.rest.retain(stays);
+        if self.first.is_none() {
+            self.first = self.rest.pop_front();
+        }
+    }
+
     pub(super) fn poll_transmit(&mut self) -> Option<Image> {
         let next = self.first.as_ref().or_else(|| self.rest.front())?;
         if !matches!(next, Action::Transmit(_)) {

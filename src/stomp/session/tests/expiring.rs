@@ -81,6 +81,30 @@ fn nothing_is_delivered_or_taken_between_exp_and_the_timer() {
 }
 
 #[test]
+fn what_was_not_yet_carried_out_is_not_done_in_the_name_of_an_expired_session() {
+    let mut peer = expiring(100, "");
+    peer.send("BEGIN\ntransaction:t\nreceipt:b\n\n\0SEND\ntransaction:t\ndestination:/topic/a\n\n1\0");
+    peer.send("SUBSCRIBE\nid:s\ndestination:/topic/a\n\n\0UNSUBSCRIBE\nid:s\n\n\0");
+    peer.send("COMMIT\ntransaction:t\nreceipt:c\n\n\0SEND\ndestination:/topic/a\n\n2\0");
+    // The driver waits for room meanwhile, and takes no action.
+    peer.now += Duration::from_secs(100);
+    peer.session.handle_timeout(peer.now);
+    let left = texts(&mut peer);
+    let order = ["RECEIPT\nreceipt-id:b\n", "Unsubscribe", "ERROR\nmessage:Session expired\n", "Close"];
+    let found: Vec<usize> = order.iter().filter_map(|part| left.find(part)).collect();
+    assert!(found.len() == order.len() && found.is_sorted(), "{left}");
+    for (kind, part) in
+        [("SUBSCRIBE", "Subscribe {"), ("COMMIT", "Commit"), ("SEND", "Publish"), ("its receipt", "c\n\n\0")]
+    {
+        assert!(!left.contains(part), "{kind} is carried out: {left}");
+    }
+    // Other errors take nothing back.
+    let mut peer = Peer::connected("1.2");
+    peer.send("SEND\ndestination:/topic/a\n\n1\0NONSENSE\n\n\0");
+    assert_eq!(peer.session.poll_action(), Some(publish(1, "/topic/a", "1")));
+}
+
+#[test]
 fn only_who_asked_is_warned_a_minute_before() {
     let mut quiet = expiring(100, "heart-beat:0,0\n");
     let start = quiet.now;
