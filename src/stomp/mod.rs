@@ -13,6 +13,7 @@
 //! | an unescaped colon in a value | part of the value | `value-with-colons` |
 //! | heads that are not UTF-8 | an error in each version | `header-not-utf8` |
 //! | a body where none may be | an error in 1.2; ignored before | `body-on-ack` |
+//! | `content-length` in 1.0 | counts on SEND, MESSAGE and ERROR alone, as that version says; other frames may repeat a MESSAGE's | `content-length-of-a-message-on-ack` |
 //! | `host` missing | taken, unless `strict_host` | `a_missing_host_is_refused_only_where_strict` |
 //! | `heart-beat` in 1.0 | ignored | `there_are_no_heart_beats_unless_both_want_them` |
 //! | UNSUBSCRIBE of an unknown id | answered as done: a soft refusal may have ended it | `a_softly_refused_subscribe_ends_the_subscription_and_not_the_session` |

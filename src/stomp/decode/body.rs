@@ -26,7 +26,10 @@ impl Body {
         limits: &Bounds,
         version: Option<Version>,
     ) -> Result<Self, DecodeError> {
-        let length = content_length(&frame, version)?;
+        // STOMP 1.0 "SEND", "MESSAGE", "ERROR": only they have one. Clients of that time send all
+        // headers of a MESSAGE back with its ACK.
+        let is_counted = version != Some(Version::V1_0) || frame.command.carries_body();
+        let length = if is_counted { content_length(&frame, version)? } else { None };
         let bound = if version == Some(Version::V1_2) && !frame.command.carries_body() {
             BodyBound::Forbidden
         } else if version.is_none() && limits.unconnected.saturating_sub(head_len) < limits.body {
