@@ -59,7 +59,7 @@ impl Destination {
         match first {
             "topic" => DestinationKind::Topic,
             "queue" => DestinationKind::Queue,
-            "temp-queue" => DestinationKind::TempQueue,
+            "temp-queue" | "temp-topic" => DestinationKind::TempQueue,
             "user" => DestinationKind::User,
             "app" => DestinationKind::App,
             _ => DestinationKind::Unknown,
@@ -104,7 +104,7 @@ pub enum DestinationKind {
     Topic,
     /// `/queue/NAME`: each message goes to one subscriber, and waits where there is none.
     Queue,
-    /// `/temp-queue/NAME`: private to a session.
+    /// `/temp-queue/NAME`, for clients of ActiveMQ also `/temp-topic/NAME`: private to a session.
     TempQueue,
     /// `/user/queue/NAME`: all sessions of one user.
     User,
@@ -497,6 +497,7 @@ mod tests {
         assert_eq!(kind("/topical/a"), Ok(DestinationKind::Unknown));
         assert_eq!(kind("/queue/a"), Ok(DestinationKind::Queue));
         assert_eq!(kind("/temp-queue/a"), Ok(DestinationKind::TempQueue));
+        assert_eq!(kind("/temp-topic/a"), Ok(DestinationKind::TempQueue));
         assert_eq!(kind("/user/queue/a"), Ok(DestinationKind::User));
     }
 
@@ -507,6 +508,7 @@ mod tests {
             ("/user/ann/queue/a/b", "/user/queue/a/b"),
             ("/temp-queue/0123/a", "/temp-queue/a"),
             ("/temp-queue/a", "/temp-queue/a"),
+            ("/temp-topic/0123/a", "/temp-topic/a"),
         ] {
             assert_eq!(Destination::parse(name).unwrap().shown(), shown);
         }

@@ -8,7 +8,7 @@
 //! | `/temp-queue/NAME` | its session | `/temp-queue/KEY/NAME`; KEY is the session's, and cannot be guessed |
 //! | `/temp-queue/KEY/NAME` | SEND | itself |
 //!
-//! `/user/topic/NAME` is as `/user/queue/NAME`: every session of the user gets each message.
+//! `/temp-topic` is as `/temp-queue`: ActiveMQ's clients write it. `/user/topic/NAME` is as `/user/queue/NAME`: every session of the user gets each message.
 //! Characters of a user's name that mean something in a destination are written `%2F`.
 
 use std::fmt::Write as _;
@@ -61,21 +61,30 @@ pub fn sent(destination: &Destination, key: impl FnOnce() -> Box<str>) -> Result
             let name = percent_decode_str(name).decode_utf8_lossy();
             parse(destination, &format!("{USER}{}/{rest}", encoded(&name)))
         }
-        DestinationKind::TempQueue if destination.as_str()[TEMP_QUEUE.len()..].contains('/') => Ok(destination.clone()),
-        DestinationKind::TempQueue => own(destination, key()),
+        DestinationKind::TempQueue if is_own_temp_queue(destination.as_str()) => own(destination, key()),
+        DestinationKind::TempQueue => Ok(destination.clone()),
     }
 }
 
 /// Whether `name` is that of a temporary queue as its own session writes it.
 pub fn is_own_temp_queue(name: &str) -> bool {
-    name.strip_prefix(TEMP_QUEUE).is_some_and(|rest| !rest.is_empty() && !rest.contains('/'))
+    own_temp_queue(name).is_some()
+}
+
+/// Its first word, slashes included, and its own name.
+fn own_temp_queue(name: &str) -> Option<(&str, &str)> {
+    let first = TEMP_QUEUES.into_iter().find(|first| name.starts_with(first))?;
+    let (first, own) = name.split_at(first.len());
+    (!own.is_empty() && !own.contains('/')).then_some((first, own))
 }
 
 fn own(destination: &Destination, key: Box<str>) -> Result<Destination, BrokerError> {
-    if !is_own_temp_queue(destination.as_str()) || Pattern::of(destination, Separators::Both).is_some() {
-        return Err(BrokerError::BadTempQueue(destination.clone()));
+    match own_temp_queue(destination.as_str()) {
+        Some((first, name)) if Pattern::of(destination, Separators::Both).is_none() => {
+            parse(destination, &format!("{first}{key}/{name}"))
+        }
+        _ => Err(BrokerError::BadTempQueue(destination.clone())),
     }
-    parse(destination, &format!("{TEMP_QUEUE}{key}/{}", &destination.as_str()[TEMP_QUEUE.len()..]))
 }
 
 /// Whether it is `queue/NAME` or `topic/NAME`.
@@ -105,7 +114,7 @@ fn parse(written: &Destination, name: &str) -> Result<Destination, BrokerError> 
 }
 
 const USER: &str = "/user/";
-const TEMP_QUEUE: &str = "/temp-queue/";
+const TEMP_QUEUES: [&str; 2] = ["/temp-queue/", "/temp-topic/"];
 
 #[cfg(test)]
 mod tests {
@@ -155,11 +164,13 @@ mod tests {
 
     #[test]
     fn a_temporary_queue_is_its_sessions_own_under_a_key() {
-        let own = subscribed(&destination("/temp-queue/a"), &Principal::Anonymous, key).unwrap();
-        assert_eq!(own.as_str(), "/temp-queue/k3y/a");
-        assert_eq!(sent(&destination("/temp-queue/a"), key), Ok(own.clone()));
-        assert_eq!(sent(&own, || panic!("asked for a key")), Ok(own));
-        assert!(subscribed(&destination("/temp-queue/*"), &Principal::Anonymous, key).is_err());
+        for kind in ["temp-queue", "temp-topic"] {
+            let own = subscribed(&destination(&format!("/{kind}/a")), &Principal::Anonymous, key).unwrap();
+            assert_eq!(own.as_str(), format!("/{kind}/k3y/a"));
+            assert_eq!(sent(&destination(&format!("/{kind}/a")), key), Ok(own.clone()));
+            assert_eq!(sent(&own, || panic!("asked for a key")), Ok(own));
+            assert!(subscribed(&destination(&format!("/{kind}/*")), &Principal::Anonymous, key).is_err());
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Separators {
             Self::Dot => {
                 let depth = match name.split('/').next() {
                     Some("user") => 3,
-                    Some("temp-queue") => 2,
+                    Some("temp-queue" | "temp-topic") => 2,
                     _ => 1,
                 };
                 let end = name.match_indices('/').nth(depth - 1).map_or(name.len(), |(at, _)| at);
