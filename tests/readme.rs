@@ -1,7 +1,12 @@
 //! The README's tables of settings and limits name what `fixtures/stompbox.toml` names, with
-//! the same defaults. That the file has every setting at its default is `config`'s own test.
+//! the same defaults, and its table of conformance names tests that there are. That the file has
+//! every setting at its default is `config`'s own test.
+
+#![expect(clippy::unwrap_used, reason = "a test's own functions; a panic names the line")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 
 const README: &str = include_str!("../README.md");
 const SAMPLE: &str = include_str!("../fixtures/stompbox.toml");
@@ -33,6 +38,47 @@ fn the_limits_table_names_every_limit_of_stomp_and_each_with_its_default() {
     }
     for limit in sample.keys().filter(|key| key.starts_with("stomp.limits.") || key.starts_with("mailbox.")) {
         assert!(table.iter().any(|row| row.key == *limit), "{limit} is not in the table of limits");
+    }
+}
+
+#[test]
+fn every_case_and_test_of_the_conformance_table_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = Vec::new();
+    for folder in ["src", "tests/app", "tests/clients/python", "tests/queues"] {
+        read_all(&root.join(folder), folder == "src", &mut sources);
+    }
+    for folder in ["tests", "tests/clients"] {
+        read_all(&root.join(folder), false, &mut sources);
+    }
+    let is_there = |name: &str| {
+        ["1.0", "1.1", "1.2"].iter().any(|v| root.join(format!("fixtures/stomp/{v}/{name}.bytes")).exists())
+            || [format!("fn {name}("), format!("def {name}("), format!("test('{name}'")]
+                .iter()
+                .any(|start| sources.iter().any(|source| source.contains(start)))
+    };
+    let below = README.lines().skip_while(|line| *line != "## STOMP conformance").skip(1);
+    let rows = below.take_while(|line| !line.starts_with('#')).filter(|line| line.starts_with("| ")).skip(1);
+    let cells: Vec<&str> = rows.filter_map(|row| row.trim_end_matches(" |").rsplit(" | ").next()).collect();
+    let names = cells.iter().flat_map(|cell| cell.split('`').skip(1).step_by(2)).filter(|name| !name.contains('/'));
+    let names: BTreeSet<&str> = names.collect();
+    assert!(names.len() > 100, "only {names:?}");
+    let missing: Vec<_> = names.iter().filter(|name| !is_there(name)).collect();
+    assert!(missing.is_empty(), "in the table alone: {missing:?}");
+}
+
+/// The texts in a folder, and where `is_deep` in those below it.
+fn read_all(folder: &Path, is_deep: bool, texts: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            if is_deep {
+                read_all(&path, true, texts);
+            }
+        } else if path.extension().is_some_and(|extension| ["rs", "py", "mjs"].iter().any(|known| extension == *known))
+        {
+            texts.push(fs::read_to_string(path).unwrap());
+        }
     }
 }
 

@@ -93,6 +93,44 @@ fn a_peer_that_stops_sending_still_gets_what_it_sent_itself() {
     });
 }
 
+// STOMP 1.2 "RECEIPT": if the client disconnects, previously received frames go on being processed.
+#[test]
+fn what_a_client_sent_before_it_closed_is_done_and_its_open_transaction_is_not() {
+    with_server("server.shards = 2", async |server| {
+        for destination in ["/topic/a", "/queue/a", "/queue/b"] {
+            let mut subscriber = server.connected().await;
+            subscriber.send(&format!("SUBSCRIBE\nid:a\ndestination:{destination}\nreceipt:r\n\n\0")).await;
+            subscriber.frame().await;
+            let mut sender = server.connected().await;
+            let mut text = "BEGIN\ntransaction:t\n\n\0".to_owned();
+            text += &format!("SEND\ndestination:{destination}\ntransaction:t\n\nnot committed\0");
+            for number in 0..300 {
+                text += &format!("SEND\ndestination:{destination}\n\n{number}\0");
+            }
+            sender.send(&text).await;
+            drop(sender);
+            for number in 0..300 {
+                let message = subscriber.frame().await;
+                assert!(message.ends_with(&format!("\n\n{number}")), "{number}: {message}");
+            }
+        }
+    });
+}
+
+#[test]
+fn each_session_has_an_id_of_its_own() {
+    with_server("", async |server| {
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            let mut peer = server.open().await;
+            peer.send("CONNECT\naccept-version:1.2\nhost:h\n\n\0").await;
+            let connected = peer.frame().await;
+            ids.push(connected.lines().find(|line| line.starts_with("session:")).unwrap().to_owned());
+        }
+        assert_ne!(ids[0], ids[1]);
+    });
+}
+
 #[test]
 fn a_consumer_that_stops_sending_is_handed_nothing_more() {
     with_server("", async |server| {

@@ -16,6 +16,7 @@
 //! | `content-length` in 1.0 | counts on SEND, MESSAGE and ERROR alone, as that version says; other frames may repeat a MESSAGE's | `content-length-of-a-message-on-ack` |
 //! | `host` missing | taken, unless `strict_host` | `a_missing_host_is_refused_only_where_strict` |
 //! | `heart-beat` in 1.0 | ignored | `there_are_no_heart_beats_unless_both_want_them` |
+//! | `destination` of a MESSAGE sent to `/user/WHO/…` or a temporary queue | as its receiver subscribed to it | `a_private_destination_is_shown_without_its_owner` |
 //! | UNSUBSCRIBE of an unknown id | answered as done: a soft refusal may have ended it | `a_softly_refused_subscribe_ends_the_subscription_and_not_the_session` |
 //! | ACK of a soft refusal's notice | answered as done | the same |
 //! | the receipt of a frame in a transaction | leaves when the frame is buffered | `commit_carries_all_out_in_order_and_its_receipt_waits` |

@@ -45,6 +45,16 @@ fn each_version_is_answered_and_none_offered_is_1_0() {
     }
 }
 
+// STOMP 1.2 "Header receipt": any client frame other than CONNECT.
+#[test]
+fn a_receipt_on_connect_is_not_answered() {
+    let mut peer = Peer::new(settings());
+    peer.send("CONNECT\naccept-version:1.2\nhost:h\nreceipt:r\n\n\0");
+    peer.actions();
+    peer.reply(0, user("ann"));
+    assert_eq!(peer.actions().len(), 1, "CONNECTED alone");
+}
+
 #[test]
 fn no_common_version_is_told_with_the_list() {
     let mut peer = Peer::new(settings());

@@ -134,6 +134,9 @@ fn required_headers_are_missed() {
         ("BEGIN", "1.0", "transaction"),
         ("COMMIT", "1.1", "transaction"),
         ("ABORT", "1.2", "transaction"),
+        // STOMP 1.2 "STOMP Frames": header names are case sensitive.
+        ("SEND\nDestination:/topic/a", "1.2", "destination"),
+        ("SUBSCRIBE\nID:1\ndestination:/topic/a", "1.2", "id"),
     ] {
         let mut peer = Peer::connected(version);
         peer.send(&format!("{frame}\nreceipt:r\n\n\0"));
@@ -215,6 +218,18 @@ fn a_1_0_subscription_needs_no_id() {
     assert_eq!(peer.actions(), [transmit(message)]);
     peer.send("UNSUBSCRIBE\ndestination:/topic/a\n\n\0");
     assert_eq!(peer.actions(), [Action::Unsubscribe { subscription: SubscriptionId(0) }]);
+}
+
+#[test]
+fn a_1_0_subscription_with_an_id_is_named_in_its_messages_and_ended_by_it() {
+    let mut peer = Peer::connected("1.0");
+    peer.send("SUBSCRIBE\nid:x\ndestination:/topic/a\n\n\0SUBSCRIBE\nid:y\ndestination:/topic/a\n\n\0");
+    peer.actions();
+    peer.deliver(1, 7);
+    let message = "MESSAGE\nsubscription:y\nmessage-id:7\ndestination:/topic/a\ntimestamp:99\ncontent-length:2\n\nhi\0";
+    assert_eq!(peer.actions(), [transmit(message)]);
+    peer.send("UNSUBSCRIBE\nid:y\n\n\0");
+    assert_eq!(peer.actions(), [Action::Unsubscribe { subscription: SubscriptionId(1) }]);
 }
 
 #[test]
