@@ -2,7 +2,6 @@
 //!
 //! `cargo run --example sockjs_test_server [PORT]`; without a port it is 8081, and 0 is any.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -66,7 +65,7 @@ impl Mount {
         };
         let mut services = Service::new(settings, websocket, &[], MAX_SESSIONS, 1);
         let (service, home) = services.remove(0);
-        tokio::task::spawn_local(home.run(Rc::new(Application { kind, open: Rc::default() })));
+        tokio::task::spawn_local(home.run(Rc::new(Application { kind })));
         Self { path, service }
     }
 }
@@ -108,17 +107,11 @@ enum Kind {
 
 struct Application {
     kind: Kind,
-    open: Rc<Cell<usize>>,
 }
 
 impl Connections for Application {
     fn accept(&self, io: Box<dyn MessageIo>, _client: Client) {
-        let (kind, open) = (self.kind.clone(), Rc::clone(&self.open));
-        open.set(open.get() + 1);
-        tokio::task::spawn_local(async move {
-            converse(kind, Socket::new(io)).await;
-            open.set(open.get() - 1);
-        });
+        tokio::task::spawn_local(converse(self.kind.clone(), Socket::new(io)));
     }
 }
 

@@ -91,7 +91,8 @@ impl ReceiveTransport {
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Xhr | Self::XhrStreaming | Self::Jsonp => "application/javascript; charset=UTF-8",
-            Self::EventSource => "text/event-stream; charset=UTF-8",
+            // Without a charset, which changes nothing: a stream of events is always UTF-8.
+            Self::EventSource => "text/event-stream",
             Self::HtmlFile => "text/html; charset=UTF-8",
         }
     }

@@ -173,7 +173,7 @@ fn each_receiver_has_its_content_type_and_is_never_cached() {
     for (transport, content_type) in [
         (ReceiveTransport::Xhr, "application/javascript; charset=UTF-8"),
         (ReceiveTransport::XhrStreaming, "application/javascript; charset=UTF-8"),
-        (ReceiveTransport::EventSource, "text/event-stream; charset=UTF-8"),
+        (ReceiveTransport::EventSource, "text/event-stream"),
         (ReceiveTransport::HtmlFile, "text/html; charset=UTF-8"),
         (ReceiveTransport::Jsonp, "application/javascript; charset=UTF-8"),
     ] {

@@ -94,8 +94,10 @@ struct Ends {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Open,
-    /// The client broke the transport's rules and has its farewell in the queue, or closed.
+    /// The farewell is in the queue, or the client closed.
     Over,
+    /// The client broke the transport's rules; the farewell for that is in the queue.
+    Violated,
     /// Nothing more can be written.
     Lost,
 }
@@ -131,6 +133,9 @@ impl Ends {
         }
         let closing = async {
             poll_fn(|cx| self.poll_flushed(cx)).await;
+            if self.state == State::Violated {
+                self.io.close_our_side();
+            }
             if WEBSOCKETS.contains(&self.io.transport()) {
                 poll_fn(|cx| self.poll_peer_closed(cx)).await;
             }
@@ -208,12 +213,17 @@ impl Ends {
             Incoming::Octets(octets) => return Some(octets),
             Incoming::Reply(octets) => self.push(octets.into()),
             Incoming::Ended(ended) => {
-                if let Ended::Violation { farewell, .. } = &ended {
-                    self.push(farewell.clone().into());
-                }
+                let state = match ended {
+                    Ended::Violation { farewell, .. } => {
+                        self.push(farewell.into());
+                        State::Violated
+                    }
+                    Ended::Closed | Ended::Finished => State::Over,
+                    Ended::Lost(_) => State::Lost,
+                };
                 self.flush();
                 if self.state == State::Open {
-                    self.state = if matches!(ended, Ended::Lost(_)) { State::Lost } else { State::Over };
+                    self.state = state;
                 }
             }
         }
@@ -300,6 +310,7 @@ mod tests {
             drop(socket);
             settle().await;
             assert_eq!((peer.written(), peer.is_gone()), ("o,broken".into(), false));
+            assert!(peer.0.our_side_is_closed.get());
             peer.close();
             settle().await;
             assert!(peer.is_gone());
@@ -316,6 +327,7 @@ mod tests {
         opened: Cell<bool>,
         incoming: RefCell<Option<Ended>>,
         reader: RefCell<Option<Waker>>,
+        our_side_is_closed: Cell<bool>,
         is_gone: Cell<bool>,
     }
 
@@ -374,6 +386,10 @@ mod tests {
             }
             *self.0.0.reader.borrow_mut() = Some(cx.waker().clone());
             Poll::Pending
+        }
+
+        fn close_our_side(&self) {
+            self.0.0.our_side_is_closed.set(true);
         }
 
         fn farewell(&self, close: &Close, queue: &mut VecDeque<Image>) {

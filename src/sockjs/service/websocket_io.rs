@@ -94,10 +94,11 @@ impl MessageIo for SockJsWebSocketIo {
                         self.messages.borrow_mut().extend(messages);
                         continue;
                     }
-                    // sockjs-protocol test_broken_json
+                    // sockjs-protocol test_broken_json: the connection ends abruptly, so no
+                    // close frame of WebSocket's own is in between.
                     Err(error) => Incoming::Ended(Ended::Violation {
                         reason: error.to_string(),
-                        farewell: close(frame::Close::BROKEN_FRAMING),
+                        farewell: websocket_text(Frame::Close(frame::Close::BROKEN_FRAMING)),
                     }),
                 },
                 SocketEvent::Reply(octets) => Incoming::Reply(octets),
