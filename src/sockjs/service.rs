@@ -62,6 +62,7 @@ mod websocket_io;
 
 use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,7 +82,7 @@ use self::farewells::Farewells;
 pub use self::home::Home;
 use self::home::{Admission, Errand, Receive, Upgrade};
 use self::owner::Fingerprint;
-use self::session_io::SendError;
+use self::session_io::{Delivery, SendError};
 pub use self::socket::Socket;
 use super::answer;
 use super::framing::ReceiverKind;
@@ -334,7 +335,8 @@ impl Service {
         };
         let (reply, answer) = oneshot::channel();
         let from = Fingerprint::of(&parts.headers, &self.hasher);
-        let errand = Errand::Send { session: session.into(), from, messages, reply };
+        let delivery = Delivery { messages, mark: self.mark(parts.uri.query(), &body), reply };
+        let errand = Errand::Send { session: session.into(), from, delivery };
         if self.home(session).send(errand).await.is_err() {
             return set_error(response, StatusCode::SERVICE_UNAVAILABLE, SHUTTING_DOWN);
         }
@@ -349,6 +351,14 @@ impl Service {
                 set_error(response, StatusCode::SERVICE_UNAVAILABLE, "The session takes no more messages now.");
             }
         }
+    }
+
+    /// What only a repetition of the same request has, too. In a browser, sockjs-client gives each
+    /// one the time as `t`, or as `i` a name of its own; nothing else says that two are not one.
+    fn mark(&self, query: Option<&str>, body: &[u8]) -> Option<NonZeroU64> {
+        let query =
+            query.filter(|query| query.split('&').any(|pair| pair.starts_with("t=") || pair.starts_with("i=")))?;
+        NonZeroU64::new(self.hasher.hash_one((query, body)))
     }
 
     fn home(&self, session: &str) -> &mpsc::Sender<Errand> {

@@ -1,7 +1,7 @@
 /** sockjs-client 1.6.1 on every transport it knows: in Node, in Chromium from a page of another origin, and through nginx. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join, resolve } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -10,18 +10,20 @@ import { launch, openPage } from './chromium.mjs';
 import { SOCKJS_TRANSPORTS, connect, createClient, send, subscribe } from './clients.mjs';
 import { PROXIES, startCutter, startHolder, startNginx } from './proxies.mjs';
 import { ROOT, startServer } from './server.mjs';
-import { Queue, WAIT_MS, within } from './wait.mjs';
+import { Queue, WAIT_MS, until, within } from './wait.mjs';
 
-const IN_CHROMIUM = [
-  'websocket',
-  'xhr-streaming',
-  'eventsource',
-  'iframe-eventsource',
-  'iframe-htmlfile',
-  'xhr-polling',
-  'iframe-xhr-polling',
-  'jsonp-polling',
-];
+/** Each transport, and what a page that uses it asks for below the mount, beside `info`. */
+const IFRAME = ['iframe.html', 'sockjs.min.js'];
+const IN_CHROMIUM = {
+  websocket: ['websocket'],
+  'xhr-streaming': ['xhr_send', 'xhr_streaming'],
+  eventsource: ['eventsource', 'xhr_send'],
+  'iframe-eventsource': ['eventsource', ...IFRAME, 'xhr_send'],
+  'iframe-htmlfile': ['htmlfile', ...IFRAME, 'xhr_send'],
+  'xhr-polling': ['xhr', 'xhr_send'],
+  'iframe-xhr-polling': [...IFRAME, 'xhr', 'xhr_send'],
+  'jsonp-polling': ['jsonp', 'jsonp_send'],
+};
 const MIB = 'stompbox'.repeat(131_072);
 /** Every character of the BMP, and some beyond. */
 const UNICODE = Array.from({ length: 0x10000 }, (_, code) => (code >= 0xd800 && code < 0xe000 ? '' : String.fromCharCode(code))).join('') + '😀\u{10ffff}';
@@ -75,11 +77,13 @@ describe('in Chromium', () => {
     site?.stop();
   });
 
-  for (const name of IN_CHROMIUM) {
+  for (const [name, asked] of Object.entries(IN_CHROMIUM)) {
     test(`${name}: a whole STOMP dialogue from another origin`, async (t) => {
       const page = await openPage(t, browser, site.url, { hosts: [new URL(site.url).host, new URL(server.url).host] });
+      const paths = notePaths(page);
       const heard = await within(2 * WAIT_MS, page.evaluate(dialogue, [`${server.url}/ws`, name]), `the dialogue; ${page.complaints}`);
       assert.deepEqual(heard, { transport: name, bodies: ['0', '1', '2', 'Grüße 😀 \u2028'], left: true });
+      assert.deepEqual(paths.below('/ws'), asked);
       assert.deepEqual(page.complaints, []);
     });
 
@@ -151,10 +155,34 @@ describe('through nginx', () => {
 });
 
 describe('behind a proxy that cuts connections at random', () => {
+  for (const place of ['Node', 'Chromium']) {
+    test(`in ${place}, each session hears what it said once and in order, and none is left behind`, async (t) => {
+      const echo = await startTestServer();
+      t.after(() => echo.stop());
+      const files = echo.openFiles();
+      const cutter = await startCutter(echo.url, 800, 20_261_121);
+      t.after(() => cutter.stop());
+      const talking = place === 'Node' ? talkInNode(cutter.url) : talkInChromium(t, cutter.url);
+      for (const { name, sessions } of await within(3 * WAIT_MS, talking, 'the sessions of all transports')) {
+        for (const heard of sessions) {
+          // A response that was lost on its way leaves a gap, as nobody tells the server; a WebSocket has none.
+          const inOrder = heard.every((n, at) => (name === 'websocket' ? n === at : at === 0 || n > heard[at - 1]));
+          assert.ok(inOrder, `${name}: ${heard}`);
+        }
+      }
+      assert.ok(cutter.cuts >= 10, `${cutter.cuts} cuts`);
+      cutter.stop();
+      await until(async () => (await echo.openSessions()) === 0, 'the end of all sessions');
+      await until(() => echo.openFiles() <= files, `the server to have ${files} open files again`);
+    });
+  }
+
   for (const name of SOCKJS_TRANSPORTS) {
     test(`${name}: the client comes back each time and hears on`, async (t) => {
       // In Node, sockjs-client does not see that a stream broke: STOMP's heart-beats do.
-      const server = await startServer({ config: '[stomp]\nheart_beat_send = "200ms"\nheart_beat_receive = "200ms"\n' });
+      const heartBeats = '[stomp]\nheart_beat_send = "200ms"\nheart_beat_receive = "200ms"\n';
+      // With room for one session, each has to be gone before the client is let in again.
+      const server = await startServer({ config: `${heartBeats}[sockjs]\nsessions_per_address = 1\ndisconnect_delay = "300ms"\n` });
       t.after(() => server.kill());
       const cutter = await startCutter(server.url, 800, 20_240_607);
       t.after(() => cutter.stop());
@@ -180,6 +208,67 @@ describe('behind a proxy that cuts connections at random', () => {
     });
   }
 });
+
+function talkInNode(url) {
+  const talks = SOCKJS_TRANSPORTS.flatMap((name) => Array(3).fill(name));
+  return Promise.all(talks.map(async (name) => ({ name, sessions: await talk([`${url}/echo`, name], SockJS) })));
+}
+
+async function talkInChromium(t, url) {
+  const [browser, site] = await Promise.all([launch(), servePage()]);
+  t.after(() => browser.close());
+  t.after(() => site.stop());
+  return Promise.all(
+    Object.keys(IN_CHROMIUM).map(async (name) => {
+      const page = await openPage(t, browser, site.url);
+      return { name, sessions: await page.evaluate(talk, [`${url}/echo`, name]) };
+    }),
+  );
+}
+
+/** Says numbers, in a new session after each that was cut, until three sessions heard enough; what each heard. Runs in the page, too. */
+async function talk([url, transport], SockJS = globalThis.SockJS) {
+  const sessions = [];
+  while (sessions.length < 3 || sessions.flat().length < 20) {
+    const heard = [];
+    await new Promise((done) => {
+      const socket = new SockJS(url, null, { transports: [transport], timeout: 2000 });
+      let said = 0;
+      let latest = Infinity;
+      let timer;
+      socket.onopen = () => {
+        latest = Date.now();
+        timer = setInterval(() => {
+          socket.send(String(said++));
+          // In Node, sockjs-client does not see that a stream broke.
+          if (Date.now() > latest + 500) socket.close();
+        }, 20);
+      };
+      socket.onmessage = ({ data }) => {
+        latest = Date.now();
+        heard.push(Number(data));
+      };
+      socket.onclose = () => {
+        clearInterval(timer);
+        setTimeout(done, 10);
+      };
+    });
+    sessions.push(heard);
+  }
+  return sessions;
+}
+
+/** What the page asks for from now on, its iframes and WebSockets included. */
+function notePaths(page) {
+  const paths = [];
+  for (const kind of ['request', 'websocket']) page.on(kind, (asked) => paths.push(new URL(asked.url()).pathname));
+  /** The last part of each path below the mount, once. */
+  const below = (mount) => {
+    const parts = paths.filter((path) => path.startsWith(`${mount}/`)).map((path) => path.split('/').pop());
+    return [...new Set(parts)].filter((part) => part !== 'info').toSorted();
+  };
+  return { below };
+}
 
 /** Runs in the page. */
 async function dialogue([url, transport]) {
@@ -255,7 +344,15 @@ async function startTestServer() {
   const child = spawn(binary, ['0'], { stdio: ['ignore', 'ignore', 'pipe'] });
   const url = new Promise((done, fail) => {
     child.once('error', fail);
-    child.stderr.on('data', (chunk) => /(http:\S+)/.test(chunk) && done(/(http:\S+)/.exec(chunk)[1]));
+    let said = '';
+    child.stderr.on('data', (chunk) => {
+      said += chunk;
+      const found = /(http:\S+)\n/.exec(said);
+      if (found) done(found[1]);
+    });
   });
-  return { url: await within(WAIT_MS, url, `${binary} to listen`), stop: () => child.kill('SIGKILL') };
+  const server = { url: await within(WAIT_MS, url, `${binary} to listen`), stop: () => child.kill('SIGKILL') };
+  server.openSessions = async () => Number(await (await fetch(`${server.url}/open`, { headers: { connection: 'close' } })).text());
+  server.openFiles = () => readdirSync(`/proc/${child.pid}/fd`).length;
+  return server;
 }

@@ -15,6 +15,15 @@ export async function within(milliseconds, promise, what) {
   }
 }
 
+/** Asks until it is so. */
+export async function until(isSo, what) {
+  const end = Date.now() + WAIT_MS;
+  while (!(await isSo())) {
+    if (Date.now() > end) throw new Error(`waited ${WAIT_MS} ms for ${what}`);
+    await new Promise((done) => setTimeout(done, 20));
+  }
+}
+
 /** What arrived, in order, for tests that await it. */
 export class Queue {
   #items = [];

@@ -15,7 +15,7 @@ use super::body::Writer;
 use super::counted::{Counted, Counters};
 use super::farewells::Farewells;
 use super::owner::{Fingerprint, Owner};
-use super::session_io::{HttpSession, SendError, SessionIo};
+use super::session_io::{Delivery, HttpSession, SendError, SessionIo};
 use super::websocket_io::SockJsWebSocketIo;
 use super::{Client, Connections};
 use crate::net::http::upgraded;
@@ -32,7 +32,7 @@ pub(super) enum Errand {
     /// Attach a response to a session, which it may open.
     Receive(Box<Receive>),
     /// Give a session messages.
-    Send { session: Box<str>, from: Fingerprint, messages: Vec<String>, reply: oneshot::Sender<Result<(), SendError>> },
+    Send { session: Box<str>, from: Fingerprint, delivery: Delivery },
 }
 
 /// A connection that becomes a WebSocket.
@@ -101,10 +101,10 @@ impl Home {
         match errand {
             Errand::Upgrade(upgrade) => self.on_upgrade(*upgrade, connections),
             Errand::Receive(receive) => self.on_receive(sessions, *receive, connections),
-            Errand::Send { session, from, messages, reply } => match sessions.find(&session) {
-                Some(found) if found.owner.admits(from) => found.handle_payload(messages, reply),
-                Some(_) => refuse(reply, SendError::NotYours),
-                None => refuse(reply, SendError::UnknownSession),
+            Errand::Send { session, from, delivery } => match sessions.find(&session) {
+                Some(found) if found.owner.admits(from) => found.handle_delivery(delivery),
+                Some(_) => refuse(delivery, SendError::NotYours),
+                None => refuse(delivery, SendError::UnknownSession),
             },
         }
     }
@@ -183,8 +183,8 @@ impl Drop for Registered {
     }
 }
 
-fn refuse(reply: oneshot::Sender<Result<(), SendError>>, error: SendError) {
-    let _ = reply.send(Err(error));
+fn refuse(delivery: Delivery, error: SendError) {
+    let _ = delivery.reply.send(Err(error));
 }
 
 impl Sessions {

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,7 +30,9 @@ pub(super) struct HttpSession {
     responses: RefCell<Vec<(ReceiverId, Writer)>>,
     next_receiver: Cell<u64>,
     /// Payloads that wait for room in the inbox, in their order, each with its request.
-    waiting: RefCell<VecDeque<Waiting>>,
+    waiting: RefCell<VecDeque<Delivery>>,
+    /// The mark of what was taken last.
+    taken: Cell<Option<NonZeroU64>>,
     driver: RefCell<Option<Waker>>,
     /// When the driver's timer goes off.
     armed: Cell<Option<Instant>>,
@@ -43,7 +46,14 @@ pub(super) struct HttpSession {
     owed: RefCell<Option<Owed>>,
 }
 
-type Waiting = (Vec<String>, oneshot::Sender<Result<(), SendError>>);
+/// The messages of one request.
+pub(super) struct Delivery {
+    pub(super) messages: Vec<String>,
+    /// What this request and no other of the session has, where its client gives it such a thing.
+    pub(super) mark: Option<NonZeroU64>,
+    /// Told what became of them, while its request is there.
+    pub(super) reply: oneshot::Sender<Result<(), SendError>>,
+}
 
 /// Why a session did not take messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +71,7 @@ impl HttpSession {
             responses: RefCell::default(),
             next_receiver: Cell::new(0),
             waiting: RefCell::default(),
+            taken: Cell::new(None),
             driver: RefCell::default(),
             armed: Cell::new(None),
             application: RefCell::default(),
@@ -89,14 +100,14 @@ impl HttpSession {
     }
 
     /// Takes messages, or keeps them until there is room.
-    pub(super) fn handle_payload(&self, messages: Vec<String>, reply: oneshot::Sender<Result<(), SendError>>) {
+    pub(super) fn handle_delivery(&self, delivery: Delivery) {
         // Who no longer waits was told that they were not taken.
-        self.waiting.borrow_mut().retain(|(_, reply)| !reply.is_closed());
+        self.waiting.borrow_mut().retain(|delivery| !delivery.reply.is_closed());
         if self.waiting.borrow().len() >= MAX_WAITING {
-            let _ = reply.send(Err(SendError::Busy));
+            let _ = delivery.reply.send(Err(SendError::Busy));
             return;
         }
-        self.waiting.borrow_mut().push_back((messages, reply));
+        self.waiting.borrow_mut().push_back(delivery);
         self.take_waiting();
     }
 
@@ -127,8 +138,8 @@ impl HttpSession {
             }
         })
         .await;
-        for (_, reply) in self.waiting.take() {
-            let _ = reply.send(Err(SendError::UnknownSession));
+        for delivery in self.waiting.take() {
+            let _ = delivery.reply.send(Err(SendError::UnknownSession));
         }
     }
 
@@ -224,17 +235,24 @@ impl HttpSession {
     fn take_waiting(&self) {
         let now = clock::now();
         let mut waiting = self.waiting.borrow_mut();
-        while let Some((messages, reply)) = waiting.pop_front() {
+        while let Some(Delivery { messages, mark, reply }) = waiting.pop_front() {
             if reply.is_closed() {
+                continue;
+            }
+            // A browser repeats a request by itself when a kept connection broke before the
+            // answer came: what was taken must not be taken twice.
+            if mark.is_some() && mark == self.taken.get() {
+                let _ = reply.send(Ok(()));
                 continue;
             }
             match self.session.borrow_mut().handle_payload(now, messages) {
                 Ok(()) => {
+                    self.taken.set(mark);
                     let _ = reply.send(Ok(()));
                     wake(&self.application);
                 }
                 Err(InboxFull(messages)) => {
-                    waiting.push_front((messages, reply));
+                    waiting.push_front(Delivery { messages, mark, reply });
                     return;
                 }
             }
@@ -369,19 +387,36 @@ mod tests {
         let session = new_session();
         session.session.borrow_mut().handle_attach(clock::now(), ReceiverId(0), ReceiverKind::Xhr);
         let io = SessionIo(Rc::clone(&session));
-        let (reply, _taken) = oneshot::channel();
-        session.handle_payload(vec!["x".repeat(900)], reply);
-        let (reply, given_up) = oneshot::channel();
-        session.handle_payload(vec!["y".repeat(900)], reply);
+        let _taken = deliver(&session, &"x".repeat(900), None);
+        let given_up = deliver(&session, &"y".repeat(900), None);
         drop(given_up);
-        let (reply, _waits) = oneshot::channel();
-        session.handle_payload(vec!["z".into()], reply);
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut first_octets = Vec::new();
-        while let Poll::Ready(Incoming::Octets(octets)) = io.poll_read(&mut cx) {
-            first_octets.push(octets[0]);
+        let _waits = deliver(&session, "z", None);
+        assert_eq!(first_octets(&io), b"xz");
+    }
+
+    #[tokio::test]
+    async fn messages_whose_request_is_repeated_are_taken_once() {
+        let session = new_session();
+        session.session.borrow_mut().handle_attach(clock::now(), ReceiverId(0), ReceiverKind::Xhr);
+        let io = SessionIo(Rc::clone(&session));
+        let replies = ["a", "a", "b", "c", "c"].into_iter().zip([Some(1), Some(1), Some(2), None, None]);
+        let replies: Vec<_> = replies.map(|(text, mark)| deliver(&session, text, mark)).collect();
+        assert_eq!(first_octets(&io), b"abcc");
+        for mut reply in replies {
+            assert_eq!(reply.try_recv(), Ok(Ok(())));
         }
-        assert_eq!(first_octets, b"xz");
+    }
+
+    #[tokio::test]
+    async fn messages_that_were_not_taken_are_taken_from_the_repeated_request() {
+        let session = new_session();
+        session.session.borrow_mut().handle_attach(clock::now(), ReceiverId(0), ReceiverKind::Xhr);
+        let io = SessionIo(Rc::clone(&session));
+        let _taken = deliver(&session, &"x".repeat(900), Some(1));
+        let given_up = deliver(&session, &"y".repeat(900), Some(2));
+        drop(given_up);
+        let _waits = deliver(&session, &"y".repeat(900), Some(2));
+        assert_eq!(first_octets(&io), b"xy");
     }
 
     /// Beside it a session has its outbox, its responses, its timer and its two tasks.
@@ -389,6 +424,22 @@ mod tests {
     fn a_session_itself_is_small() {
         let size = size_of::<HttpSession>();
         assert!(size <= 600, "{size} octets");
+    }
+
+    fn deliver(session: &HttpSession, text: &str, mark: Option<u64>) -> oneshot::Receiver<Result<(), SendError>> {
+        let (reply, outcome) = oneshot::channel();
+        let mark = mark.and_then(NonZeroU64::new);
+        session.handle_delivery(Delivery { messages: vec![text.into()], mark, reply });
+        outcome
+    }
+
+    fn first_octets(io: &SessionIo) -> Vec<u8> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut first_octets = Vec::new();
+        while let Poll::Ready(Incoming::Octets(octets)) = io.poll_read(&mut cx) {
+            first_octets.push(octets[0]);
+        }
+        first_octets
     }
 
     fn new_session() -> Rc<HttpSession> {

@@ -195,7 +195,7 @@ impl Ends {
         }
     }
 
-    /// Answers whether there is news for [`Socket::flush`].
+    /// Answers whether there is news for [`Ends::flush`].
     fn poll_unblock(&mut self, cx: &mut Context<'_>) -> bool {
         if !self.is_blocked {
             return false;

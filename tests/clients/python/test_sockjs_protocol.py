@@ -437,6 +437,13 @@ class Transports(Rules):
             self.is_text(post(url + "/jsonp_send", body, FORM), 500, "Payload expected.")
         self.is_text(post("/echo/a/nobody/jsonp_send", "d=%5B%22x%22%5D", FORM), 404, "Unknown session.")
 
+    def test_a_repeated_request_is_taken_once(self):
+        url = session()
+        post(url + "/xhr")
+        for query, body in (("?t=1", "a"), ("?t=1", "a"), ("?t=1", "b"), ("?t=2", "b"), ("", "c"), ("", "c"), ("?x=1", "d"), ("?x=1", "d")):
+            self.assertEqual(post(f"{url}/xhr_send{query}", f'["{body}"]').status, 204)
+        self.assertEqual(post(url + "/xhr").body, 'a["a","b","b","c","c","d","d"]\n')
+
     def test_jsonp_close(self):
         url = session("/close")
         bodies = [get(url + "/jsonp?c=x").body for _ in range(3)]
