@@ -46,6 +46,13 @@ pub trait Session {
         ReplyTo::Known
     }
 
+    /// Takes note that the client has other roles, or another token's rules.
+    fn handle_principal(&mut self, principal: Principal);
+
+    /// Ends a subscription that is not allowed any more, and tells the client; the driver has
+    /// ended it already.
+    fn handle_revoked(&mut self, now: Instant, subscription: SubscriptionId, refusal: Refusal);
+
     /// What to do next.
     fn poll_action(&mut self) -> Option<Action>;
 
@@ -91,9 +98,14 @@ pub enum Trouble {
     ShuttingDown,
     /// The proof of who the client is, or of a subscription's owner, has expired.
     Expired,
+    /// Who the client is, the settings do not know any more.
+    Revoked,
     /// A limit that the session, its address, its user or all together have reached.
     Exceeded(Exceeded),
 }
+
+/// What [`Trouble::Revoked`] is to the client.
+pub const REVOKED: &str = "the user of this session may not connect any more; the server's settings have changed";
 
 /// A limit on one session, one address, one user or all together that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

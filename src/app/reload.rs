@@ -57,7 +57,7 @@ impl Reloader {
     }
 
     /// Takes of these settings what a running server can take; connections that are open keep
-    /// what they began with. Says in the log what changed and waits for a restart.
+    /// what they began with, but for users and rules. Says in the log what changed and waits for a restart.
     pub fn reload(&self, config: Config) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let (now, later): (Vec<_>, Vec<_>) = config

@@ -52,14 +52,27 @@ pub struct Attempt {
 pub struct Identity {
     /// Who.
     pub principal: Principal,
+    /// By what they showed it.
+    pub proof: Proof,
     /// When the proof expires, in milliseconds since the Unix epoch; `None`: never.
     pub expires_at_ms: Option<u64>,
 }
 
-impl From<Principal> for Identity {
-    fn from(principal: Principal) -> Self {
-        Self { principal, expires_at_ms: None }
-    }
+/// By what somebody showed who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// Nothing: nobody asked.
+    Nothing,
+    /// A password of the settings' users.
+    Password,
+    /// One of the settings' tokens.
+    Token,
+    /// One of the settings' API keys.
+    ApiKey,
+    /// A signed token.
+    Signature,
+    /// A client certificate.
+    Certificate,
 }
 
 /// Why nobody was let in.
@@ -139,13 +152,13 @@ impl Authenticators {
         // Without users a front end may still send credentials it was written with; they
         // cannot be wrong.
         if self.is_open {
-            return Ok(Principal::Anonymous.into());
+            return Ok(Identity::NOBODY);
         }
         let Some(credentials) = &attempt.credentials else {
-            return if self.allows_anonymous { Ok(Principal::Anonymous.into()) } else { Err(AuthError::Refused) };
+            return if self.allows_anonymous { Ok(Identity::NOBODY) } else { Err(AuthError::Refused) };
         };
         if let Credentials::Certificate(subject) = credentials {
-            let identity = Identity::from(Principal::User(subject.as_str().into()));
+            let identity = Identity::of(subject.as_str().into(), Proof::Certificate);
             return if self.allows_certificates && identity.is_fit() { Ok(identity) } else { Err(AuthError::Refused) };
         }
         let mut error = AuthError::Refused;
@@ -171,6 +184,14 @@ impl Authenticator for Authenticators {
 }
 
 impl Identity {
+    /// Nobody in particular.
+    const NOBODY: Self = Self { principal: Principal::Anonymous, proof: Proof::Nothing, expires_at_ms: None };
+
+    /// A user for as long as the settings know them.
+    pub fn of(user: User, proof: Proof) -> Self {
+        Self { principal: Principal::User(user), proof, expires_at_ms: None }
+    }
+
     /// Whether the name can be a word of a destination, a header and a line of the log.
     fn is_fit(&self) -> bool {
         self.principal.name().is_none_or(is_name)

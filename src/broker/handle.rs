@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use tracing::info;
 
 pub use self::sending::Admitted;
 use super::access::Access;
 use super::acl::Decision;
 use super::app::AppHandler;
-use super::auth::{Attempt, AuthError, Identity};
+use super::auth::{Attempt, AuthError, Identity, Proof};
 use super::history::{self, History};
 use super::inbox::{self, Inbox};
 use super::interest::{Interest, Shards};
@@ -49,6 +50,7 @@ struct Inner {
     /// What only the server publishes on.
     own_topics: Vec<Destination>,
     access: ArcSwap<Access>,
+    reloads: watch::Sender<()>,
     stats: Stats,
     sequence: AtomicU64,
     mailbox_limits: mailbox::Limits,
@@ -244,6 +246,7 @@ impl Broker {
             own_topics: handlers.values().filter_map(|handler| handler.own_topic().cloned()).collect(),
             handlers,
             access: ArcSwap::from_pointee(access),
+            reloads: watch::Sender::new(()),
             stats: Stats::default(),
             sequence: AtomicU64::new(1),
             mailbox_limits: settings.mailbox,
@@ -335,8 +338,14 @@ impl Broker {
     ) -> impl Future<Output = Result<Identity, AuthError>> + Send + use<> + 'static {
         let broker = self.clone();
         async move {
-            let access = broker.0.access.load_full();
-            let checked = access.authenticate(&attempt).await;
+            let checked = loop {
+                let access = broker.0.access.load_full();
+                let checked = access.authenticate(&attempt).await;
+                // Who was checked by settings that have been exchanged meanwhile is checked again.
+                if Arc::ptr_eq(&access, &broker.0.access.load()) {
+                    break checked;
+                }
+            };
             match checked {
                 Ok(_) => {}
                 Err(AuthError::Refused) => broker.stats().logins_refused.add(1),
@@ -350,12 +359,23 @@ impl Broker {
     /// [`Operation::Subscribe`], a pattern. What SENDs, SUBSCRIBEs, the REST API and the streams
     /// all go by.
     pub fn may(&self, principal: &Principal, operation: Operation, destination: &Destination) -> Decision {
-        self.0.access.load().may(principal, operation, destination, self.0.separators)
+        self.0.access.load().acl().decide(principal, operation, destination, self.0.separators)
     }
 
-    /// Takes other users and rules from here on. Who is connected stays so.
+    /// Takes other users and rules from here on, and tells those who keep [`Broker::reloads`].
     pub fn reload(&self, access: Access) {
         self.0.access.store(Arc::new(access));
+        self.0.reloads.send_replace(());
+    }
+
+    /// Notices each [`Broker::reload`] from now on.
+    pub fn reloads(&self) -> watch::Receiver<()> {
+        self.0.reloads.subscribe()
+    }
+
+    /// As [`Access::still`], by the users of now.
+    pub fn still(&self, principal: &Principal, proof: Proof) -> Option<Principal> {
+        self.0.access.load().still(principal, proof)
     }
 
     /// Where a subscription of `principal` to `destination`, a name or a pattern, leads.

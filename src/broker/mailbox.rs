@@ -149,6 +149,12 @@ impl Mailbox {
         count
     }
 
+    /// Forgets all control frames, when the session ends and they are not for its client any more.
+    pub fn clear_octets(&mut self) {
+        self.queue.retain(|entry| matches!(entry, Entry::Delivery(_)));
+        self.octets_bytes = 0;
+    }
+
     /// Takes out the deliveries of queues that wait, those of `subscription` or all.
     pub fn take_queued(&mut self, subscription: Option<SubscriptionId>) -> Vec<(SubscriptionId, MessageId)> {
         let mut taken = Vec::new();

@@ -50,6 +50,10 @@ pub struct Stats {
     pub refused: Counter,
     /// What the rules refused.
     pub rules_refused: Counter,
+    /// Sessions closed because other settings do not know their user any more.
+    pub revoked_sessions: Counter,
+    /// Subscriptions ended because other rules, or another token, do not allow them any more.
+    pub revoked_subscriptions: Counter,
     /// Attempts to log in with credentials that are not good.
     pub logins_refused: Counter,
     /// Attempts to log in that were not checked: too many at once, or what checks them is away.

@@ -72,7 +72,7 @@ impl CheckArgs {
             Operation::Send | Operation::App => address::sent(&written, || "KEY".into())?,
         };
         let separators = config.topics.separators;
-        let decision = Access::new(config.auth).may(&principal, operation, &destination, separators);
+        let decision = Access::new(config.auth).acl().decide(&principal, operation, &destination, separators);
         let word = if decision.allowed { "may" } else { "may not" };
         let roles = principal.user().map(User::roles).filter(|roles| !roles.is_empty());
         let roles = roles.map_or_else(String::new, |roles| format!(" (roles: {})", roles.join(", ")));

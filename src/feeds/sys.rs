@@ -47,6 +47,7 @@ struct Snapshot {
     slow_consumers: u64,
     refused: u64,
     rules_refused: u64,
+    revoked: Revoked,
     /// How often each was reached, by name.
     limits: BTreeMap<&'static str, u64>,
     panics: u64,
@@ -80,6 +81,13 @@ struct Dropped {
     binary: u64,
     absent: u64,
     dead_letter: u64,
+}
+
+/// What ended because users, rules or tokens changed.
+#[derive(Debug, Serialize)]
+struct Revoked {
+    sessions: u64,
+    subscriptions: u64,
 }
 
 /// Attempts to log in that did not succeed.
@@ -139,6 +147,10 @@ impl Snapshot {
             slow_consumers: stats.slow_consumers.value(),
             refused: stats.refused.value(),
             rules_refused: stats.rules_refused.value(),
+            revoked: Revoked {
+                sessions: stats.revoked_sessions.value(),
+                subscriptions: stats.revoked_subscriptions.value(),
+            },
             limits: stats.limits.values(),
             panics: stats.panics.value(),
             logins: Logins { refused: stats.logins_refused.value(), unchecked: stats.logins_unchecked.value() },

@@ -15,7 +15,7 @@ use tracing::debug;
 use super::auth;
 use super::body::Body;
 use super::events::EventIo;
-use crate::broker::auth::{Attempt, AuthError, Identity};
+use crate::broker::auth::{Attempt, AuthError};
 use crate::broker::handle::now_ms;
 use crate::message::{Credentials, Destination, Framing};
 use crate::net::clock;
@@ -178,7 +178,7 @@ impl Streams {
         let broker = self.fanout.broker();
         // A browser sees the status of an event stream, but nothing of one that was refused.
         let attempt = Attempt { credentials, peer: request.extensions().get::<PeerAddress>().map(|peer| peer.0.ip()) };
-        let Identity { principal, .. } = broker.authenticate(attempt).await.map_err(|error| {
+        let identity = broker.authenticate(attempt).await.map_err(|error| {
             broker.stats().refused.add(1);
             match error {
                 AuthError::Refused => Refused::Unauthorized,
@@ -187,7 +187,7 @@ impl Streams {
         })?;
         for kind in feed.kinds() {
             if let Ok(topic) = Destination::parse(kind.topic()) {
-                let target = broker.subscribe_target(&principal, &topic);
+                let target = broker.subscribe_target(&identity.principal, &topic);
                 target.map_err(|error| Refused::Forbidden(error.to_string()))?;
             }
         }
@@ -196,12 +196,12 @@ impl Streams {
         let (since, is_half) = stream::last_event(last.as_deref(), &self.settings.epoch);
         let names = query.value("events").map_or(Some(Names::default()), |word| Names::parse(&word));
         let form = Form::Events { names: names.ok_or(Refused::Names)?, since, is_half };
-        let who = Who::Known(principal);
+        let who = Who::Known(identity.principal.clone());
         let opening = Opening { feed, form, filter: query.filter()?, interval: query.interval()?, who };
         let (writer, reader) = service::pipe(request.extensions().get::<Shortcut>().cloned());
         let io = EventIo(writer);
         let session = self.session(io.framing(), opening);
-        self.fanout.drive(Box::new(io), peer, session);
+        self.fanout.drive_as(Box::new(io), peer, session, Some(&identity));
         let mut response = Response::new(Body::SockJs(service::Body::Frames(reader)));
         let headers = response.headers_mut();
         for (name, value) in EVENT_HEADERS {

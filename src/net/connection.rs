@@ -34,6 +34,7 @@ mod bounds;
 mod ending;
 mod publishing;
 mod queueing;
+mod standing;
 mod subscribing;
 mod writing;
 
@@ -50,12 +51,13 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info};
 
-use self::authenticating::{Checking, Expiry, Purpose};
+use self::authenticating::{Checking, Purpose};
 pub(super) use self::bounds::Bounds;
 use self::bounds::Waiting;
 use self::ending::{Ending, Finishing, Leaving};
 use self::publishing::Work;
 use self::queueing::Queueing;
+use self::standing::Standing;
 use super::clock;
 use super::fanout::Fanout;
 use super::io::{Ended, Incoming, MessageIo};
@@ -95,7 +97,7 @@ struct State<S: ?Sized = dyn Session> {
     publishing: Option<Box<Publishing>>,
     /// What waits for credentials to be checked; nothing else is done meanwhile.
     checking: Option<Box<Checking>>,
-    expiry: Expiry,
+    standing: Standing,
     /// What only those sessions have that use queues.
     queueing: Option<Box<Queueing>>,
     /// The peer sends no more, and may still read.
@@ -133,7 +135,7 @@ impl<S: Session> Connection<S> {
             subscriptions: Vec::new(),
             publishing: None,
             checking: None,
-            expiry: Expiry::default(),
+            standing: Standing::default(),
             queueing: None,
             finishing: None,
             pace: None,
@@ -272,6 +274,8 @@ impl Connection {
             state.waker = Some(cx.waker().clone());
         }
         let now = clock::now();
+        // First of all, so that nothing below does a thing for a session whose time is up.
+        self.expire(state, now);
         for event in 1..EVENTS_PER_POLL {
             if event % EVENTS_PER_LOOK == 0 && clock::now().duration_since(now) >= TURN {
                 break;
@@ -356,7 +360,7 @@ impl Connection {
             return Some(finishing.deadline);
         }
         let of_io = if self.reads(state) { self.io.poll_timeout() } else { None };
-        let expiry = if state.session.is_closed() { None } else { state.expiry.at() };
+        let expiry = if state.session.is_closed() { None } else { state.standing.until() };
         [state.session.poll_timeout(), of_io, expiry, state.bounds.deadline()].into_iter().flatten().min()
     }
 
@@ -372,6 +376,7 @@ impl Connection {
             state.is_over = finishing.deadline <= now;
             return;
         }
+        self.expire(state, now);
         // What waits for the socket already is sign of life enough: no more is put behind it.
         if state.is_blocked {
             state.session.handle_transmitted(now);
@@ -383,7 +388,6 @@ impl Connection {
         }
         self.handle_bounds_timeout(state, now);
         state.session.handle_timeout(now);
-        Self::expire(state, now);
     }
 
     fn on_incoming(&self, state: &mut State, now: Instant, incoming: Incoming) {

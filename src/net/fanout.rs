@@ -19,6 +19,7 @@ use super::limits::Limiter;
 use super::live::Live;
 use super::queueing;
 use crate::broker::Broker;
+use crate::broker::auth::Identity;
 use crate::broker::router::{ConnectionKey, Route, Router, Routes};
 use crate::condition::Condition;
 use crate::message::{Credentials, Destination, Image, Message, SubscriptionId};
@@ -91,6 +92,17 @@ impl Fanout {
 
     /// Puts a session of any protocol on a transport and drives it.
     pub fn drive(self: &Rc<Self>, io: Box<dyn MessageIo>, peer: &str, session: impl Session + 'static) {
+        self.drive_as(io, peer, session, None);
+    }
+
+    /// As [`Fanout::drive`]; `identity` is who the client is, where that was found out before.
+    pub fn drive_as(
+        self: &Rc<Self>,
+        io: Box<dyn MessageIo>,
+        peer: &str,
+        session: impl Session + 'static,
+        identity: Option<&Identity>,
+    ) {
         let number = self.next_id.get();
         self.next_id.set(number + 1);
         // Unique over all shards, and short enough to be read.
@@ -110,6 +122,8 @@ impl Fanout {
             connection.end(Trouble::ShuttingDown);
         } else if let Some(exceeded) = exceeded {
             connection.end(Trouble::Exceeded(exceeded));
+        } else if let Some(identity) = identity {
+            connection.begin_as(identity);
         }
         self.tasks.spawn_local(connection.run());
     }
@@ -126,7 +140,7 @@ impl Fanout {
 
     /// Serves the shard's inboxes; never ends.
     pub async fn run(self: Rc<Self>) {
-        tokio::join!(self.run_messages(), queueing::run(&self), self.shed_periodically());
+        tokio::join!(self.run_messages(), queueing::run(&self), self.shed_periodically(), self.recheck_when_reloaded());
     }
 
     pub(super) fn limiter(&self) -> &Limiter {
@@ -145,6 +159,25 @@ impl Fanout {
             tokio::time::sleep(SHED_EVERY).await;
             self.shed();
         }
+    }
+
+    /// Sessions and subscriptions live no longer than the users and rules they began with.
+    async fn recheck_when_reloaded(&self) {
+        let mut reloads = self.broker.reloads();
+        while reloads.changed().await.is_ok() {
+            let mut slice = Slice::begin();
+            for connection in self.all() {
+                isolate(&connection, |connection| {
+                    connection.recheck();
+                    false
+                });
+                slice.step(WRITE_STEPS).await;
+            }
+        }
+    }
+
+    fn all(&self) -> Vec<Rc<Connection>> {
+        self.connections.borrow().iter().filter_map(|place| place.connection.clone()).collect()
     }
 
     /// Where too much waits for all clients together, those go for whom most waits.
@@ -193,8 +226,7 @@ impl Fanout {
     /// Ends every session with an ERROR and resolves when all are gone.
     pub async fn drain(&self) {
         self.is_draining.set(true);
-        let all: Vec<_> = self.connections.borrow().iter().filter_map(|place| place.connection.clone()).collect();
-        for connection in all {
+        for connection in self.all() {
             isolate(&connection, |connection| {
                 connection.end(Trouble::ShuttingDown);
                 false

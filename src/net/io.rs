@@ -60,6 +60,11 @@ pub trait MessageIo {
         None
     }
 
+    /// Whether of an image that waits a part may have been written already.
+    fn writes_in_parts(&self) -> bool {
+        true
+    }
+
     /// Adds the transport's own farewell to `queue`, or takes what is left of `queue` and says
     /// farewell itself; what the peer sends from now on counts only as far as it closes.
     fn farewell(&self, close: &Close, queue: &mut VecDeque<Image>);

@@ -369,7 +369,7 @@ impl Session {
 
     fn on_refused(&mut self, request: Request, refusal: Refusal) {
         let Request { command, receipt, subscription, .. } = request;
-        let is_soft = self.settings.refusals == Refusals::Soft && matches!(refusal.status, 403 | 404);
+        let is_soft = self.refuses_softly(&refusal);
         let Some(subscription) = subscription.filter(|_| is_soft) else {
             // Only a new token is refused so.
             let error = match refusal.status {
@@ -379,6 +379,26 @@ impl Session {
             };
             return self.end(error, receipt.as_deref());
         };
+        self.refuse_subscription(subscription, &refusal);
+        if let Some(receipt) = &receipt {
+            self.transmit_receipt(receipt);
+        }
+    }
+
+    /// Ends a subscription that other rules do not allow, as one that is refused at once.
+    fn handle_revoked(&mut self, subscription: SubscriptionId, refusal: Refusal) {
+        if self.refuses_softly(&refusal) {
+            self.refuse_subscription(subscription, &refusal);
+        } else if self.subscriptions.find(subscription).is_some() {
+            self.end(SessionError::Refused { command: Command::Subscribe, refusal }, None);
+        }
+    }
+
+    fn refuses_softly(&self, refusal: &Refusal) -> bool {
+        self.settings.refusals == Refusals::Soft && matches!(refusal.status, 403 | 404)
+    }
+
+    fn refuse_subscription(&mut self, subscription: SubscriptionId, refusal: &Refusal) {
         // The client may have ended it before the answer came.
         if let Some(entry) = self.subscriptions.remove(subscription) {
             self.acks.forget(subscription);
@@ -396,9 +416,6 @@ impl Session {
             writer.header("content-type", "text/plain");
             writer.header("content-length", &refusal.reason.len().to_string());
             self.transmit(&writer.finish(refusal.reason.as_bytes()));
-        }
-        if let Some(receipt) = &receipt {
-            self.transmit_receipt(receipt);
         }
     }
 

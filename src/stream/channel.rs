@@ -388,6 +388,7 @@ impl session::Session for Session {
             Trouble::ShuttingDown => {
                 ("SHUTTING_DOWN", "the server is shutting down; connect again later", CloseReason::TryAgainLater)
             }
+            Trouble::Revoked => ("UNAUTHORIZED", session::REVOKED, CloseReason::PolicyViolation),
             Trouble::Expired => {
                 let message = "the token has expired; connect again with a new one";
                 ("TOKEN_EXPIRED", message, CloseReason::PolicyViolation)
@@ -396,6 +397,14 @@ impl session::Session for Session {
         self.tell(json!({"type": "error", "code": code, "message": message}));
         self.trouble = Some(code);
         self.close(reason);
+    }
+
+    fn handle_principal(&mut self, principal: Principal) {
+        self.principal = principal;
+    }
+
+    fn handle_revoked(&mut self, _now: Instant, subscription: SubscriptionId, refusal: Refusal) {
+        self.on_refused(Pending::Subscribe { id: subscription }, &refusal);
     }
 
     fn poll_action(&mut self) -> Option<Action> {

@@ -450,11 +450,20 @@ impl session::Session for Session {
                 let message = "the server is shutting down; connect again later";
                 self.end(now, "SHUTTING_DOWN", message, CloseReason::TryAgainLater);
             }
+            Trouble::Revoked => self.end(now, "UNAUTHORIZED", session::REVOKED, CloseReason::PolicyViolation),
             Trouble::Expired => {
                 let message = "the token has expired; connect again with a new one";
                 self.end(now, "TOKEN_EXPIRED", message, CloseReason::PolicyViolation);
             }
         }
+    }
+
+    fn handle_principal(&mut self, principal: Principal) {
+        self.principal = principal;
+    }
+
+    fn handle_revoked(&mut self, now: Instant, _subscription: SubscriptionId, refusal: Refusal) {
+        self.on_refused(now, &refusal);
     }
 
     fn poll_action(&mut self) -> Option<Action> {

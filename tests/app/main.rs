@@ -22,6 +22,7 @@ mod peers;
 mod pressure;
 mod process;
 mod proxies;
+mod reloads;
 mod rest;
 mod shard;
 mod slices;

@@ -221,7 +221,7 @@ pub(crate) fn signed(name: &str, seconds: u64) -> String {
 
 const SECRET_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/jwt/secret");
 
-async fn connect(server: &Server, credentials: &str) -> Stomp {
+pub(crate) async fn connect(server: &Server, credentials: &str) -> Stomp {
     let mut client = Stomp::open(server.address).await;
     client.send(&format!("CONNECT\naccept-version:1.2\nhost:a\n{credentials}\n\0")).await;
     client

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use socket2::{Domain, Socket, Type};
-use stompbox::app::{App, AppError};
+use stompbox::app::{App, AppError, Reloader};
 use stompbox::config::Config;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -19,14 +19,15 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<(), AppError>>>,
+    shards: usize,
+    reloader: Reloader,
 }
 
 impl Server {
     /// Starts one with that many shards; `settings` are TOML with dotted keys.
     pub(crate) fn start(shards: usize, settings: &str) -> Self {
-        let text = format!("server.listen = \"127.0.0.1:0\"\ntcp.listen = \"\"\nserver.shards = {shards}\n{settings}");
-        let app = App::bind(Config::from_toml(&text).unwrap(), false).unwrap();
-        let address = app.address();
+        let app = App::bind(config(shards, settings), false).unwrap();
+        let (address, reloader) = (app.address(), app.reloader());
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -34,7 +35,12 @@ impl Server {
                 let _ = stopped.await;
             }))
         });
-        Self { address, stop: Some(stop), thread: Some(thread) }
+        Self { address, stop: Some(stop), thread: Some(thread), shards, reloader }
+    }
+
+    /// Gives it other settings, as SIGHUP does.
+    pub(crate) fn reload(&self, settings: &str) {
+        self.reloader.reload(config(self.shards, settings));
     }
 
     /// Asks it to stop, as a signal does.
@@ -54,6 +60,11 @@ impl Server {
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
+}
+
+fn config(shards: usize, settings: &str) -> Config {
+    let text = format!("server.listen = \"127.0.0.1:0\"\ntcp.listen = \"\"\nserver.shards = {shards}\n{settings}");
+    Config::from_toml(&text).unwrap()
 }
 
 impl Drop for Server {

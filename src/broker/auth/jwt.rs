@@ -28,7 +28,7 @@ pub use self::keys::{Algorithm, KeyError, Keys};
 use self::remote::Remote;
 pub use self::remote::{Fetch, Source};
 use super::gate::{Gate, Limits};
-use super::{Attempt, AuthError, Authenticator, Identity};
+use super::{Attempt, AuthError, Authenticator, Identity, Proof};
 use crate::broker::handle::now_ms;
 use crate::message::Credentials;
 
@@ -160,7 +160,7 @@ impl Check {
             return Err("it has expired");
         }
         let principal = self.names.principal(claims)?;
-        Ok(Identity { principal, expires_at_ms: Some(expires_at_ms) })
+        Ok(Identity { principal, proof: Proof::Signature, expires_at_ms: Some(expires_at_ms) })
     }
 
     fn validation(&self, algorithm: Algorithm) -> Validation {

@@ -13,8 +13,8 @@ use tokio::task::spawn_blocking;
 
 use super::gate::{Gate, Limits};
 use super::tokens::Digest;
-use super::{Attempt, AuthError, Authenticator, Identity};
-use crate::message::{Credentials, Principal, User};
+use super::{Attempt, AuthError, Authenticator, Identity, Proof};
+use crate::message::{Credentials, User};
 
 /// How a user's password is kept.
 #[derive(Clone, PartialEq, Eq)]
@@ -99,7 +99,11 @@ impl Passwords {
         let (user, hash) = match (self.users.get(login.as_str()), &self.nobody) {
             (Some((user, Password::Plain(digest))), _) => {
                 let is_right = digest.is_of(passcode);
-                return if is_right { Ok(Principal::User(user.clone()).into()) } else { Err(AuthError::Refused) };
+                return if is_right {
+                    Ok(Identity::of(user.clone(), Proof::Password))
+                } else {
+                    Err(AuthError::Refused)
+                };
             }
             (Some((user, Password::Hashed(hash))), _) => (Some(user), hash),
             (None, Some(hash)) => (None, hash),
@@ -113,7 +117,7 @@ impl Passwords {
             is_right
         });
         let is_right = checked.await.map_err(|_| AuthError::Unavailable)?;
-        user.filter(|_| is_right).map(|user| Principal::User(user.clone()).into()).ok_or(AuthError::Refused)
+        user.filter(|_| is_right).map(|user| Identity::of(user.clone(), Proof::Password)).ok_or(AuthError::Refused)
     }
 }
 

@@ -7,8 +7,8 @@ use std::pin::Pin;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::{Attempt, AuthError, Authenticator, Identity};
-use crate::message::{Credentials, Principal, User};
+use super::{Attempt, AuthError, Authenticator, Identity, Proof};
+use crate::message::{Credentials, User};
 
 /// The SHA-256 of a secret. Enough for a token, which has so many bits that nobody tries them
 /// all; a password that a person made up takes argon2id.
@@ -63,12 +63,12 @@ impl Tokens {
     }
 
     fn check(&self, attempt: &Attempt) -> Result<Identity, AuthError> {
-        let user = match &attempt.credentials {
-            Some(Credentials::Token(token)) => find(&self.tokens, token),
-            Some(Credentials::ApiKey(key)) => find(&self.api_keys, key),
-            Some(Credentials::Password { .. } | Credentials::Certificate(_)) | None => None,
+        let (user, proof) = match &attempt.credentials {
+            Some(Credentials::Token(token)) => (find(&self.tokens, token), Proof::Token),
+            Some(Credentials::ApiKey(key)) => (find(&self.api_keys, key), Proof::ApiKey),
+            Some(Credentials::Password { .. } | Credentials::Certificate(_)) | None => (None, Proof::Nothing),
         };
-        user.map(|user| Principal::User(user).into()).ok_or(AuthError::Refused)
+        user.map(|user| Identity::of(user, proof)).ok_or(AuthError::Refused)
     }
 }
 

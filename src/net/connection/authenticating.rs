@@ -4,16 +4,15 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::info;
 
-use super::{Connection, State, wake};
+use super::{Connection, State};
 use crate::broker::BrokerError;
 use crate::broker::auth::{Attempt, AuthError, Identity};
-use crate::broker::handle::now_ms;
 use crate::message::{Credentials, Principal};
-use crate::session::{Refusal, Reply, Subscription, Ticket, Trouble};
+use crate::session::{Refusal, Reply, Subscription, Ticket};
 
 /// A check that runs; nothing else of the session is done meanwhile.
 pub(super) struct Checking {
@@ -28,23 +27,6 @@ pub(super) enum Purpose {
     Connect,
     /// A SUBSCRIBE with credentials of its own.
     Subscribe(Box<Subscription>),
-}
-
-/// When the proofs that a session stands on expire.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Expiry {
-    /// Whether the client has shown who it is.
-    is_known: bool,
-    /// That of the client itself.
-    own: Option<Instant>,
-    /// The earliest of those that came with a SUBSCRIBE.
-    lent: Option<Instant>,
-}
-
-impl Expiry {
-    pub(super) fn at(&self) -> Option<Instant> {
-        [self.own, self.lent].into_iter().flatten().min()
-    }
 }
 
 impl Connection {
@@ -85,15 +67,18 @@ impl Connection {
     ) {
         let transport = self.io.transport();
         let reply = match checked {
-            Ok(Identity { principal, expires_at_ms }) => {
-                let expires_at = expires_at_ms.map(|at_ms| instant(now, at_ms));
-                let what = if state.expiry.is_known { "goes on with a new token" } else { "connected" };
+            Ok(identity) => {
+                let was_known = state.standing.is_known();
+                let expires_at = self.stand_on(state, now, &identity);
+                let Identity { principal, expires_at_ms, .. } = identity;
+                let what = if was_known { "goes on with a new token" } else { "connected" };
                 info!(connection = self.id, transport, %principal, expires_at_ms, "{what}");
-                if !state.expiry.is_known {
-                    self.count_user(state, &principal);
+                state.session.handle_reply(now, ticket, Reply::Authenticated { principal, expires_at });
+                if was_known && !state.session.is_closed() {
+                    // The new token may allow less, or be another user's.
+                    self.recheck_subscriptions(state, now);
                 }
-                state.expiry = Expiry { is_known: true, own: expires_at, ..state.expiry };
-                Reply::Authenticated { principal, expires_at }
+                return;
             }
             Err(error) => {
                 self.broker().stats().refused.add(1);
@@ -102,19 +87,6 @@ impl Connection {
             }
         };
         state.session.handle_reply(now, ticket, reply);
-    }
-
-    /// Ends a session whose time is up; nothing is written for it from then on, though its timer
-    /// may be late, and what still waits for room is not done in its client's name.
-    pub(super) fn expire(state: &mut State, now: Instant) {
-        if state.expiry.at().is_none_or(|at| at > now) {
-            return;
-        }
-        state.publishing = None;
-        if !state.session.is_closed() {
-            state.session.handle_trouble(now, Trouble::Expired);
-            wake(state);
-        }
     }
 
     /// Who subscribes: the session's principal, or whom the SUBSCRIBE's own credentials name.
@@ -129,10 +101,9 @@ impl Connection {
         let principal = match checked {
             // Without users there is nobody to be named.
             Ok(Identity { principal: Principal::Anonymous, .. }) => state.session.principal().clone(),
-            Ok(Identity { principal, expires_at_ms }) => {
-                let until = expires_at_ms.map(|at_ms| instant(now, at_ms));
-                state.expiry.lent = [state.expiry.lent, until].into_iter().flatten().min();
-                principal
+            Ok(identity) => {
+                state.standing.lend(now, subscription.id, &identity);
+                identity.principal
             }
             Err(AuthError::Refused) => return self.refuse(state, now, ticket, &BrokerError::AccessRefused),
             Err(AuthError::Busy | AuthError::Unavailable) => {
@@ -142,15 +113,6 @@ impl Connection {
         self.subscribe_as(state, now, ticket, subscription, &principal);
     }
 }
-
-/// That time of the wall clock, on the one that only goes forward.
-fn instant(now: Instant, at_ms: u64) -> Instant {
-    let left = Duration::from_millis(at_ms.saturating_sub(now_ms()));
-    now.checked_add(left.min(FAR)).unwrap_or(now)
-}
-
-/// Far beyond any session, and within what clocks can add.
-const FAR: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 fn refusal(error: AuthError) -> Refusal {
     match error {

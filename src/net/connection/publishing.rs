@@ -84,7 +84,7 @@ impl Connection {
 
     pub(super) fn poll_publishing(&self, state: &mut State, now: Instant, cx: &mut Context<'_>) {
         if state.publishing.is_some() {
-            Self::expire(state, now);
+            self.expire(state, now);
         }
         while let Some(publishing) = &mut state.publishing
             && publishing.room.as_mut().poll(cx).is_ready()

@@ -109,6 +109,13 @@ impl Queueing {
         }
     }
 
+    /// Of the images that were to leave next only so many do.
+    pub(super) fn on_discarded(&mut self, kept: usize) {
+        let last = self.left + kept as u64;
+        let discarded = self.leaving.split_off(self.leaving.partition_point(|(at, ..)| *at <= last)).into_iter();
+        self.unsent.extend(discarded.map(|(_, subscription, message)| (subscription, message)));
+    }
+
     /// So many images have left.
     pub(super) fn on_written(&mut self, images: usize) {
         self.left += images as u64;

@@ -19,7 +19,7 @@ impl Connection {
         if state.is_blocked || state.is_over {
             return;
         }
-        Self::expire(state, now);
+        self.expire(state, now);
         let mut queue = self.fanout.take_scratch();
         queue.extend(state.unwritten.drain(..));
         let mut bytes = 0;
@@ -41,7 +41,7 @@ impl Connection {
     /// Writes a delivery with nothing in front of it, past the mailbox: with many subscribers
     /// each touch of one's memory is a cache miss.
     pub(super) fn write_at_once(&self, state: &mut State, now: Instant, delivery: Delivery) {
-        Self::expire(state, now);
+        self.expire(state, now);
         let Some(mut image) = self.image(state, now, delivery) else { return };
         match self.io.try_write_one(&mut image) {
             Ok(written) => {

@@ -293,6 +293,10 @@ impl MessageIo for SessionIo {
         Ok(Written { bytes, is_blocked: !queue.is_empty() })
     }
 
+    fn writes_in_parts(&self) -> bool {
+        false
+    }
+
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.0.is_lost.get() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));

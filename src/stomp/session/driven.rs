@@ -5,8 +5,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{Session, SessionError};
-use crate::message::{Delivery, Destination, Image, Principal};
-use crate::session::{self, Action, Reply, ReplyTo, Ticket, Trouble};
+use crate::message::{Delivery, Destination, Image, Principal, SubscriptionId};
+use crate::session::{self, Action, Refusal, Reply, ReplyTo, Ticket, Trouble};
 
 impl session::Session for Session {
     fn handle_bytes(&mut self, now: Instant, octets: Bytes) {
@@ -42,6 +42,14 @@ impl session::Session for Session {
                 ReplyTo::Ended
             }
         }
+    }
+
+    fn handle_principal(&mut self, principal: Principal) {
+        self.principal = principal;
+    }
+
+    fn handle_revoked(&mut self, _now: Instant, subscription: SubscriptionId, refusal: Refusal) {
+        Self::handle_revoked(self, subscription, refusal);
     }
 
     fn poll_action(&mut self) -> Option<Action> {
@@ -91,6 +99,7 @@ impl From<Trouble> for SessionError {
             Trouble::SlowConsumer { messages, bytes } => Self::SlowConsumer { messages, bytes },
             Trouble::ShuttingDown => Self::ShuttingDown,
             Trouble::Expired => Self::Expired,
+            Trouble::Revoked => Self::Revoked,
             Trouble::Exceeded(exceeded) => Self::Exceeded(exceeded),
         }
     }

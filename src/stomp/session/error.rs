@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::message::DestinationError;
-use crate::session::{CloseReason, Exceeded, Refusal};
+use crate::session::{CloseReason, Exceeded, REVOKED, Refusal};
 use crate::stomp::decode_error::DecodeError;
 use crate::stomp::frame::Command;
 use crate::stomp::version::SUPPORTED_VERSIONS;
@@ -81,6 +81,9 @@ pub enum SessionError {
          (CONNECT with token-refresh:true to be told in time)"
     )]
     Expired,
+    /// The settings do not know the peer any more.
+    #[error("{REVOKED}")]
+    Revoked,
     /// The peer brought a new token of somebody else.
     #[error("the new token is not for the principal of this session; connect again with it")]
     OtherPrincipal,
@@ -235,6 +238,7 @@ impl SessionError {
             Self::AccessRefused => "Access refused",
             Self::Expired => "Session expired",
             Self::OtherPrincipal => "Access refused",
+            Self::Revoked => "Access revoked",
             Self::LoginsBusy => "Too many logins",
             Self::Destination { .. } => "Bad destination",
             Self::DuplicateSubscription { .. } => "Duplicate subscription",
@@ -269,6 +273,7 @@ impl SessionError {
             | Self::AccessRefused
             | Self::Expired
             | Self::OtherPrincipal
+            | Self::Revoked
             | Self::UnknownHost { .. }
             | Self::NoConnect { .. }
             | Self::Silent { .. }
