@@ -9,6 +9,12 @@ use stompbox::app::App;
 use stompbox::cli::{self, Cli, Command, ServeArgs};
 use tokio::runtime;
 
+/// What a crowd of connections leaves is given back to the system within seconds (its background thread
+/// does that); glibc keeps it for good. A connection at rest is smaller, too.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => serve(&args),

@@ -14,6 +14,9 @@ use tokio::time::Instant;
 
 use crate::program::Program;
 
+/// One at a time: another attack's load would be taken for this one's.
+static ONE: Mutex<()> = Mutex::new(());
+
 /// Runs an attack beside a well-behaved client. The client's 99th percentile, the median of
 /// several windows, must stay within three times what it was before in the same run, or below
 /// what [`scheduling`] alone may take; three tries are given for the same reason. The server's
@@ -27,8 +30,6 @@ pub(crate) fn withstands<F>(
 ) where
     F: Future<Output = ()>,
 {
-    // One at a time: another attack's load would be taken for this one's.
-    static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut told = String::new();
     for _ in 0..3 {
@@ -44,6 +45,25 @@ pub(crate) fn withstands<F>(
         told += &format!("p99 was {quiet:?} before and {attacked:?} under attack\n");
     }
     panic!("{told}");
+}
+
+/// Half a minute after it is done, no more than so many MiB are left of what the crowd took.
+pub(crate) fn memory_comes_back(left_mib: u64, crowd: impl AsyncFnOnce(SocketAddr)) {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let server = Program::serve(program(), QUIET);
+    let before = server.memory_kib("VmRSS:");
+    runtime().block_on(crowd(server.address));
+    let done = Instant::now();
+    let left = loop {
+        let left = server.memory_kib("VmRSS:").saturating_sub(before);
+        if left <= left_mib * 1024 || done.elapsed() > Duration::from_secs(30) {
+            break left;
+        }
+        thread::sleep(Duration::from_millis(250));
+    };
+    let peak = server.memory_kib("VmHWM:") - before;
+    println!("{left} KiB left of {peak} KiB after {:?}", done.elapsed());
+    assert!(left <= left_mib * 1024, "{left} KiB are left of {peak} KiB");
 }
 
 /// What is attacked: the build that `STOMPBOX_BIN` names, which tests/run.sh makes the one for release.

@@ -21,7 +21,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use self::harness::{frame, send, session, web_socket, withstands};
+use self::harness::{frame, memory_comes_back, send, session, web_socket, withstands};
 
 #[test]
 fn subscribers_that_never_read() {
@@ -253,6 +253,21 @@ fn sockjs_sessions_by_the_thousand() {
             }
             if n > 3000 {
                 sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn what_ten_thousand_abandoned_sockjs_sessions_took_is_given_back() {
+    memory_comes_back(8, async |address| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        for n in 0..10_000 {
+            let request = format!("POST /ws/0/session{n}/xhr HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"\r\n0\r\n\r\n") {
+                answer.push(stream.read_u8().await.unwrap());
             }
         }
     });
