@@ -13,6 +13,8 @@ use crate::message::{
     SubscriptionId,
 };
 
+pub(crate) mod outbox;
+
 /// The server's side of one connection, without socket, clock, task or random source.
 ///
 /// The driver hands in octets, deliveries, replies and the time, carries out what

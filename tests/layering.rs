@@ -77,6 +77,7 @@ const SANS_IO: &[&str] = &[
     "message.rs",
     "condition.rs",
     "session.rs",
+    "session/",
     "stomp/",
     "stream/",
     "sockjs/frame.rs",

@@ -11,7 +11,6 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use self::acks::Acks;
-use self::outbox::Outbox;
 use self::requests::{Request, Requests};
 use self::subscriptions::Subscriptions;
 use self::transactions::Transactions;
@@ -30,13 +29,13 @@ mod driven;
 mod error;
 mod expiry;
 mod frames;
-mod outbox;
 mod requests;
 mod subscriptions;
 mod transactions;
 
 pub use self::error::SessionError;
 use self::expiry::Expiry;
+use crate::session::outbox::Outbox;
 pub use crate::session::{
     AckMode, Action, CloseReason, Refusal, Reply, Settlement, Subscription, Ticket, TransactionAction,
 };

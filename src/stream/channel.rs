@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 
 use self::request::{Channel, Request, Typed, Wrong};
 use super::Settings;
-use super::outbox::Outbox;
 use super::position::Position;
 use crate::message::{
     Credentials, Delivery, Destination, Framing, Image, Message, Principal, Publication, SubscriptionId,
 };
+use crate::session::outbox::Outbox;
 use crate::session::{self, Action, Backlog, CloseReason, Refusal, Reply, Since, Subscription, Ticket, Trouble};
 
 /// The server's side of one client of channels.
@@ -390,6 +390,7 @@ impl session::Session for Session {
             }
             Trouble::Revoked => ("UNAUTHORIZED", session::REVOKED, CloseReason::PolicyViolation),
             Trouble::Expired => {
+                self.outbox.withdraw();
                 let message = "the token has expired; connect again with a new one";
                 ("TOKEN_EXPIRED", message, CloseReason::PolicyViolation)
             }

@@ -10,7 +10,6 @@ mod command;
 pub mod envelope;
 pub mod event;
 pub mod filter;
-mod outbox;
 mod position;
 pub mod session;
 #[cfg(test)]

@@ -10,13 +10,13 @@ use super::command::Command;
 use super::envelope::{self, Envelope, Kind};
 use super::event::{self, Names};
 use super::filter::Filter;
-use super::outbox::Outbox;
 use super::position::Position;
 use super::{Settings, Wall};
 use crate::condition::Condition;
 use crate::message::{
     Credentials, Delivery, Destination, Framing, Image, Message, Overflow, Principal, SubscriptionId,
 };
+use crate::session::outbox::Outbox;
 use crate::session::{self, Action, Backlog, CloseReason, Refusal, Reply, Since, Subscription, Ticket, Trouble};
 
 /// What a stream carries.
@@ -452,6 +452,7 @@ impl session::Session for Session {
             }
             Trouble::Revoked => self.end(now, "UNAUTHORIZED", session::REVOKED, CloseReason::PolicyViolation),
             Trouble::Expired => {
+                self.outbox.withdraw();
                 let message = "the token has expired; connect again with a new one";
                 self.end(now, "TOKEN_EXPIRED", message, CloseReason::PolicyViolation);
             }

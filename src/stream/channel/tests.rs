@@ -94,6 +94,18 @@ fn a_query_is_answered_by_the_handlers_message() {
 }
 
 #[test]
+fn what_was_not_yet_carried_out_is_not_done_in_the_name_of_an_expired_session() {
+    for (trouble, is_done) in [(Trouble::Expired, false), (Trouble::ShuttingDown, true)] {
+        let mut script = Script::open();
+        script.say(r#"{"action":"publish","channel":"c","data":1}"#);
+        script.session.handle_trouble(script.now, trouble);
+        let actions = script.actions();
+        assert_eq!(actions.iter().any(|action| matches!(action, Action::Publish { .. })), is_done, "{actions:?}");
+        assert!(matches!(actions[..], [.., Action::Transmit(_), Action::Close(_)]), "{actions:?}");
+    }
+}
+
+#[test]
 fn since_is_an_id_a_time_or_milliseconds() {
     for (since, read) in [
         (r#""e-5""#, Some(Since::After(5))),

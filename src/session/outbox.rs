@@ -1,20 +1,20 @@
-//! The one ordered queue of actions.
+//! The one ordered queue of what a session asks, for sessions of every protocol.
 
 use std::collections::VecDeque;
 
+use super::Action;
 use crate::message::Image;
-use crate::session::Action;
 
 /// Actions in their order. The first has a place of its own, so that one delivery to an idle
 /// session takes no memory; an empty queue holds none.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     first: Option<Action>,
     rest: VecDeque<Action>,
 }
 
 impl Outbox {
-    pub(super) fn push(&mut self, action: Action) {
+    pub(crate) fn push(&mut self, action: Action) {
         if self.is_empty() {
             self.first = Some(action);
         } else {
@@ -22,11 +22,11 @@ impl Outbox {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.first.is_none() && self.rest.is_empty()
     }
 
-    pub(super) fn poll(&mut self) -> Option<Action> {
+    pub(crate) fn poll(&mut self) -> Option<Action> {
         if let Some(action) = self.first.take() {
             return Some(action);
         }
@@ -38,7 +38,7 @@ impl Outbox {
     }
 
     /// Takes back what was to be done and is not yet; what is to be said, and to end, stays.
-    pub(super) fn withdraw(&mut self) {
+    pub(crate) fn withdraw(&mut self) {
         let stays =
             |action: &Action| matches!(action, Action::Transmit(_) | Action::Unsubscribe { .. } | Action::Close(_));
         self.first = self.first.take().filter(stays);
@@ -48,7 +48,7 @@ impl Outbox {
         }
     }
 
-    pub(super) fn poll_transmit(&mut self) -> Option<Image> {
+    pub(crate) fn poll_transmit(&mut self) -> Option<Image> {
         let next = self.first.as_ref().or_else(|| self.rest.front())?;
         if !matches!(next, Action::Transmit(_)) {
             return None;
