@@ -46,7 +46,7 @@ async fn run(port: u16) -> io::Result<()> {
         body_timeout: Duration::from_secs(30),
     };
     let listener = Listener::plain(listener);
-    serve(listener, http, CancellationToken::new(), move |request| answer(Rc::clone(&mounts), request)).await;
+    serve(listener, http, CancellationToken::new(), move |request| answer(Rc::clone(&mounts), request), || {}).await;
     Ok(())
 }
 

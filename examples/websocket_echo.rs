@@ -35,7 +35,7 @@ fn main() -> io::Result<()> {
             head_bytes: 64 * 1024,
             body_timeout: Duration::from_secs(30),
         };
-        serve(Listener::plain(listener), http, CancellationToken::new(), answer).await;
+        serve(Listener::plain(listener), http, CancellationToken::new(), answer, || {}).await;
         Ok(())
     })
 }

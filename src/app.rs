@@ -286,6 +286,7 @@ fn start_shards(
             sources: sources.clone(),
             max_body_bytes: config.server.http_body_bytes,
             origins: config.sockjs.service.origins.clone(),
+            cors_origins: config.server.cors_origins.clone(),
             streams: config.streams.enabled.then(|| StreamSettings {
                 session: Arc::clone(&streams),
                 websocket,
@@ -340,7 +341,8 @@ async fn run_shard(
     let mut messages = tokio::task::spawn_local(Rc::clone(&fanout).run());
     let mut sessions = tokio::task::spawn_local(home.run(Rc::new(StompConnections(Rc::clone(&fanout)))));
     let answers = http::handler(site, Rc::clone(&fanout));
-    let serving = serve(listener, http, stop.http.clone(), answers);
+    let broker = fanout.broker().clone();
+    let serving = serve(listener, http, stop.http.clone(), answers, move || broker.stats().panics.add(1));
     let mut serving = tokio::task::spawn_local(serving);
     let tcp = match tcp_listener {
         None => None,

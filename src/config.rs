@@ -128,6 +128,8 @@ pub struct Server {
     pub proxies: Proxies,
     /// Whether those speak the PROXY protocol here.
     pub proxy_protocol: bool,
+    /// The origins whose pages may use the REST API; empty: all.
+    pub cors_origins: Vec<String>,
     /// What every accepted socket is given, on each listener.
     pub sockets: accept::Settings,
 }

@@ -67,6 +67,7 @@ fn server(merged: &Merged) -> Result<Server, ConfigError> {
         http_body_bytes: server.http_body_bytes.0,
         proxies: proxies(merged),
         proxy_protocol: proxy_protocol(merged, "server", server.proxy_protocol)?,
+        cors_origins: server.cors_origins.as_ref().unwrap_or(&merged.raw.sockjs.origins).clone(),
         sockets: accept::Settings { dead_peer_timeout: server.dead_peer_timeout.0 },
         http: http::Settings {
             header_timeout: server.http_header_timeout.0,

@@ -49,6 +49,8 @@ pub(super) struct Server {
     pub(super) http_header_timeout: Time,
     pub(super) http_body_timeout: Time,
     pub(super) dead_peer_timeout: Time,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cors_origins: Option<Vec<String>>,
     pub(super) trusted_proxies: Vec<String>,
     pub(super) forwarded_header: String,
     pub(super) proxy_protocol: bool,
@@ -70,6 +72,7 @@ impl Default for Server {
             http_header_timeout: seconds(10),
             http_body_timeout: seconds(30),
             dead_peer_timeout: seconds(60),
+            cors_origins: None,
             trusted_proxies: Vec::new(),
             forwarded_header: "x-forwarded-for".into(),
             proxy_protocol: false,

@@ -253,6 +253,7 @@ pub(super) const RULES: &[Rule] = &[
     time("server.http_header_timeout", 100, 5 * MINUTE),
     time("server.http_body_timeout", 100, HOUR),
     time_or_zero("server.dead_peer_timeout", 1000, HOUR),
+    texts("server.cors_origins", texts::ORIGIN),
     texts("server.trusted_proxies", texts::NETWORK),
     choice("server.forwarded_header", &["x-forwarded-for", "forwarded"]),
     flag("server.proxy_protocol"),

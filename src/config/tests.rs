@@ -50,6 +50,7 @@ fn section(table: &str) -> &'static str {
 #[test]
 fn there_is_a_rule_for_every_setting_and_a_setting_for_every_rule() {
     let all = raw::Raw {
+        server: raw::Server { cors_origins: Some(vec!["*".into()]), ..Default::default() },
         sockjs: raw::SockJs { base_url: Some("/".into()), ..Default::default() },
         ..load(EVERYTHING).written
     };

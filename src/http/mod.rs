@@ -52,8 +52,10 @@ pub struct Site {
     pub max_body_bytes: usize,
     /// What streams need to know; `None`: there are none.
     pub streams: Option<StreamSettings>,
-    /// The origins whose pages may use the REST API and the streams; empty: all.
+    /// The origins whose pages may use SockJS and the streams; empty: all.
     pub origins: Vec<String>,
+    /// The origins whose pages may use the REST API; empty: all.
+    pub cors_origins: Vec<String>,
 }
 
 /// What streams need to know from the settings.
@@ -81,7 +83,7 @@ pub fn handler(
         .boxed()
         .or(console::routes())
         .recover(api::on_rejection);
-    let rest = warp::service(rest.with(api::cors(&site.origins)));
+    let rest = warp::service(rest.with(api::cors(&site.cors_origins)));
     let streams = site.streams.clone().map(|StreamSettings { session: settings, websocket, deflate }| {
         let origins = site.origins.as_slice().into();
         Streams { fanout, settings, websocket, deflate, origins }
@@ -91,8 +93,9 @@ pub fn handler(
         let below = below_mount(request.uri().path(), &site.mount).map(str::to_owned);
         let subject = request.extensions().get::<PeerSubject>().map(|subject| Arc::clone(&subject.0));
         let query = request.uri().query().unwrap_or_default();
-        if site.origins.is_empty() && auth::may_be_forged(request.headers(), query, subject.as_deref(), below.is_some())
-        {
+        let is_rest = route.is_none() && below.is_none();
+        let origins = if is_rest { &site.cors_origins } else { &site.origins };
+        if origins.is_empty() && auth::may_be_forged(request.headers(), query, subject.as_deref(), below.is_some()) {
             site.broker.stats().refused.add(1);
             return Box::pin(async { Ok(forbidden()) });
         }

@@ -9,8 +9,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use tokio_util::task::TaskTracker;
-use tracing::info;
+use tracing::{error, info};
 
 use super::clock;
 use super::connection::{Bounds, Connection};
@@ -220,7 +221,13 @@ impl Fanout {
 
     /// Runs what leads to a session; [`Fanout::drain`] waits for it.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        self.tasks.spawn_local(task);
+        let broker = self.broker.clone();
+        self.tasks.spawn_local(async move {
+            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+                broker.stats().panics.add(1);
+                error!("an upgrade is given up after a panic");
+            }
+        });
     }
 
     /// Ends every session with an ERROR and resolves when all are gone.

@@ -8,12 +8,14 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -22,7 +24,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioTimer;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::debug;
+use tracing::{debug, error};
 
 use self::body::ResponseBody;
 pub use self::body::{RequestBody, RequestBodyError};
@@ -57,9 +59,15 @@ pub struct Settings {
 /// Accepts connections and serves HTTP on each until `shutdown`; resolves when the requests
 /// that were under way then are answered. A request whose head is not complete is not.
 ///
-/// `handle` is called for each request, on the calling shard.
-pub async fn serve<H, F, B>(listener: Listener, settings: Settings, shutdown: CancellationToken, handle: H)
-where
+/// `handle` is called for each request, on the calling shard; `on_panic` where it, or the body of
+/// its answer, broke down: that costs the one connection, not the others.
+pub async fn serve<H, F, B>(
+    listener: Listener,
+    settings: Settings,
+    shutdown: CancellationToken,
+    handle: H,
+    on_panic: impl Fn() + Clone + 'static,
+) where
     H: Fn(Request<RequestBody>) -> F + Clone + 'static,
     F: Future<Output = Result<Response<B>, Infallible>> + 'static,
     B: Body<Data: From<Bytes>> + Unpin + 'static,
@@ -69,11 +77,17 @@ where
     let proxies = listener.proxies.clone();
     let mut acceptor = Acceptor::new(listener, refusal);
     while let Some((stream, peer)) = acceptor.accept(&shutdown).await {
-        let (handle, proxies) = (handle.clone(), proxies.get());
+        let (handle, proxies, on_panic) = (handle.clone(), proxies.get(), on_panic.clone());
         let shutdown = shutdown.clone();
         tasks.spawn_local(async move {
-            if let Err(error) = serve_connection(stream, (peer, proxies), settings, shutdown, handle).await {
-                debug!(%peer, %error, "http connection ended");
+            let served = serve_connection(stream, (peer, proxies), settings, shutdown, handle);
+            match AssertUnwindSafe(served).catch_unwind().await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!(%peer, %error, "http connection ended"),
+                Err(_) => {
+                    error!(%peer, "an HTTP connection is given up after a panic");
+                    on_panic();
+                }
             }
         });
     }
@@ -175,3 +189,52 @@ const TLS_REQUIRED: &str = "This port speaks HTTPS: write https:// or wss:// in 
 
 /// hyper takes no less.
 const LEAST_HEAD_BYTES: usize = 8192;
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use http_body_util::Full;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_costs_its_connection_alone_and_is_counted() {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let settings = Settings {
+            header_timeout: Duration::from_secs(10),
+            head_bytes: LEAST_HEAD_BYTES,
+            body_timeout: Duration::from_secs(10),
+        };
+        let panics = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&panics);
+        let handle = async |request: Request<RequestBody>| {
+            assert_ne!(request.uri().path(), "/panic", "on purpose");
+            Ok(Response::new(Full::new(Bytes::from_static(b"well"))))
+        };
+        let local = LocalSet::new();
+        let stop = CancellationToken::new();
+        local.spawn_local(serve(Listener::plain(socket), settings, stop, handle, move || {
+            counted.set(counted.get() + 1);
+        }));
+        let get = async |path: &str| {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let asked = async {
+            assert_eq!(get("/panic").await, "");
+            assert!(get("/").await.ends_with("well"));
+        };
+        local.run_until(asked).await;
+        assert_eq!(panics.get(), 1);
+    }
+}

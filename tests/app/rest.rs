@@ -108,3 +108,31 @@ async fn exchange(server: &Server, request: &str) -> String {
     stream.read_to_string(&mut answer).await.unwrap();
     answer
 }
+
+#[tokio::test]
+async fn the_origins_of_the_api_are_those_of_sockjs_unless_it_has_its_own() {
+    let (page, dashboard) = ("https://page.example", "https://dashboard.example");
+    let sockjs = format!("sockjs.origins = [\"{page}\"]");
+    let both = format!("{sockjs}\nserver.cors_origins = [\"{dashboard}\"]");
+    let all = format!("{sockjs}\nserver.cors_origins = []");
+    for (settings, expected) in [
+        ("", [Some("*"), Some("*")]),
+        (sockjs.as_str(), [Some(page), None]),
+        (&both, [None, Some(dashboard)]),
+        (&all, [Some("*"), Some("*")]),
+    ] {
+        let server = Server::start(1, settings);
+        for (origin, expected) in [page, dashboard].into_iter().zip(expected) {
+            let request = Client::new().get(server.url("/api/v1/metrics")).header("origin", origin);
+            let response = request.send().await.unwrap();
+            let allowed = response.headers().get("access-control-allow-origin").map(|value| value.to_str().unwrap());
+            let expected = expected.map(|told| if told == "*" { [origin, "*"] } else { [told, told] });
+            assert_eq!(allowed.is_some(), expected.is_some(), "{settings} {origin}");
+            assert!(allowed.is_none_or(|allowed| expected.unwrap().contains(&allowed)), "{settings} {origin}");
+            assert_eq!(response.status(), if expected.is_some() { 200 } else { 403 }, "{settings} {origin}");
+        }
+        let info = Client::new().get(server.url("/ws/info")).header("origin", dashboard).send().await.unwrap();
+        let is_open = settings.is_empty();
+        assert_eq!(info.headers().contains_key("access-control-allow-origin"), is_open, "{settings}");
+    }
+}
