@@ -22,6 +22,7 @@ mod peers;
 mod pressure;
 mod process;
 mod proxies;
+mod published_keys;
 mod reloads;
 mod rest;
 mod shard;

@@ -1,18 +1,15 @@
 //! Who may come in, and what they may do, over real sockets.
 
-use std::io::{Read as _, Write as _};
-use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
-use serde_json::{Value, json};
+use serde_json::json;
 use stompbox::broker::auth::hash_password;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
-use super::common::{PATIENCE, Server, Stomp};
+use super::common::{Server, Stomp};
 
 #[tokio::test]
 async fn a_user_with_a_hashed_password_is_let_in_with_it_alone_over_stomp_and_rest() {
@@ -136,45 +133,6 @@ async fn a_subscription_on_a_token_of_its_own_does_not_outlive_it() {
     let mut client = Stomp::connect(server.address).await;
     client.subscribe("s", "/topic/a", &format!("token:{}\n", signed("ann", 1))).await;
     assert_eq!(client.frame().await.header("message"), Some("Session expired"));
-}
-
-#[tokio::test]
-async fn published_keys_are_followed_when_they_change() {
-    let keys: Value = serde_json::from_str(include_str!("../../fixtures/jwt/jwks.json")).unwrap();
-    let vectors: Value = serde_json::from_str(include_str!("../../fixtures/jwt/vectors.json")).unwrap();
-    let vector = |name: &str| {
-        let found = vectors.as_array().unwrap().iter().find(|vector| vector["name"] == name).unwrap();
-        found["token"].as_str().unwrap().to_owned()
-    };
-    let only = |kid: &str| {
-        let mut set = keys.clone();
-        set["keys"].as_array_mut().unwrap().retain(|key| key["kid"] == kid);
-        set.to_string()
-    };
-    let published = Arc::new(Mutex::new(only("rsa-1")));
-    let provider = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/jwks.json", provider.local_addr().unwrap());
-    let to_publish = Arc::clone(&published);
-    std::thread::spawn(move || {
-        for stream in provider.incoming() {
-            let (mut stream, body) = (stream.unwrap(), to_publish.lock().unwrap().clone());
-            let _ = stream.read(&mut [0; 4096]);
-            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-            let _ = stream.write_all((head + &body).as_bytes());
-        }
-    });
-    let settings = format!(
-        "auth.jwt.jwks_url = \"{url}\"\nauth.jwt.jwks_min_interval = \"1s\"\n\
-         auth.jwt.issuers = [\"https://issuer.example\"]\nauth.jwt.audiences = [\"stompbox\"]"
-    );
-    let server = Server::start(1, &settings);
-    let answer = async |name: &str| connect(&server, &format!("token:{}\n", vector(name))).await.frame().await.command;
-    assert_eq!(answer("RS256 with a kid").await, "CONNECTED");
-    assert_eq!(answer("EdDSA").await, "ERROR");
-    *published.lock().unwrap() = only("ed-1");
-    let follows = async { while answer("EdDSA").await != "CONNECTED" {} };
-    timeout(PATIENCE, follows).await.unwrap();
-    assert_eq!(answer("RS256 with a kid").await, "ERROR", "its key is published no more");
 }
 
 #[tokio::test]
