@@ -33,11 +33,12 @@ MESSAGES_LOST = ("lost", "duplicated", "reordered", "lost_subscribers")
 class Server:
     """A process on core 0, ended with its block."""
 
-    def __init__(self, *args):
+    def __init__(self, *args, **settings):
         self.args = ["taskset", "-c", "0", str(STOMPBOX), *args]
+        self.environment = os.environ | settings
 
     def __enter__(self):
-        self.process = subprocess.Popen(self.args)
+        self.process = subprocess.Popen(self.args, env=self.environment)
         time.sleep(1)
         return self
 
@@ -46,8 +47,8 @@ class Server:
         self.process.wait()
 
 
-def broker():
-    return Server("serve", "--shards", "1", "--listen", BROKER, "--tcp-listen", TCP, "--log-level", "error")
+def broker(**settings):
+    return Server("serve", "--shards", "1", "--listen", BROKER, "--tcp-listen", TCP, "--log-level", "error", **settings)
 
 
 def floor(address, *args):
@@ -93,33 +94,42 @@ def median(values):
 def ratio(args):
     print_row("1,000 subscribers, flat out", "broker, µs CPU per delivery", "floor, µs", "ratio", "p99, ms", "lost, doubled, late")
     print_row(*["---"] * 6)
-    with broker() as ours, floor(FLOOR) as plain, floor(BATCHED, "--batched") as batched:
-        rows = [
-            ("WebSocket, 100 B", plain, FLOOR, {"size": 100}),
-            ("WebSocket, 1 KB", plain, FLOOR, {"size": 1000}),
-            ("WebSocket, 30 KB", plain, FLOOR, {"size": 30000}),
-            ("WebSocket, 1 KB, 100 subscription ids", plain, FLOOR, {"size": 1000, "ids": 100}),
-            ("WebSocket, 100 B, ten waiting; floor: ten in one write", batched, BATCHED, {"size": 100, "burst": 10}),
-            ("WebSocket, 1 KB, ten waiting; floor: ten in one write", batched, BATCHED, {"size": 1000, "burst": 10}),
-            ("SockJS websocket, 30 KB", plain, FLOOR, {"size": 30000, "transport": "sockjs-websocket"}),
-            ("SockJS xhr_streaming, 30 KB; floor: SockJS websocket", plain, FLOOR,
-             {"size": 30000, "transport": "sockjs-xhr-streaming", "floor_transport": "sockjs-websocket"}),
-        ]
-        for name, theirs, address, options in rows:
-            runs, floors = pairs(args.runs, ours, theirs, address, duration=args.seconds, **options)
-            print_row(
-                name, f"{median(map(cpu, runs)):.2f}", f"{median(map(cpu, floors)):.2f}",
-                f"{median(cpu(a) / cpu(b) for a, b in zip(runs, floors)):.2f}",
-                f"{median(run['latency_ms']['p99'] for run in runs):.1f}", lost(runs))
+    websocket = {"size": 30000, "transport": "sockjs-websocket"}
+    xhr_streaming = {"size": 30000, "transport": "sockjs-xhr-streaming", "floor_transport": "sockjs-websocket"}
+    with floor(FLOOR) as plain, floor(BATCHED, "--batched") as batched:
+        with broker() as ours:
+            ratio_rows(args, ours, [
+                ("WebSocket, 100 B", plain, FLOOR, {"size": 100}),
+                ("WebSocket, 1 KB", plain, FLOOR, {"size": 1000}),
+                ("WebSocket, 30 KB", plain, FLOOR, {"size": 30000}),
+                ("WebSocket, 1 KB, 100 subscription ids", plain, FLOOR, {"size": 1000, "ids": 100}),
+                ("WebSocket, 100 B, ten waiting; floor: ten in one write", batched, BATCHED, {"size": 100, "burst": 10}),
+                ("WebSocket, 1 KB, ten waiting; floor: ten in one write", batched, BATCHED, {"size": 1000, "burst": 10}),
+                ("SockJS websocket, 30 KB", plain, FLOOR, websocket),
+                ("SockJS xhr_streaming, 30 KB, a request for each 128 KiB; floor: SockJS websocket", plain, FLOOR, xhr_streaming),
+            ])
+        with broker(STOMPBOX_SOCKJS__RESPONSE_LIMIT="1MiB") as ours:
+            ratio_rows(args, ours, [
+                ("the same with `sockjs.response_limit` at 1 MiB", plain, FLOOR, xhr_streaming),
+            ])
+
+
+def ratio_rows(args, ours, rows):
+    for name, theirs, address, options in rows:
+        runs, floors = pairs(args.runs, ours, theirs, address, duration=args.seconds, **options)
+        print_row(
+            name, f"{median(map(cpu, runs)):.2f}", f"{median(map(cpu, floors)):.2f}",
+            f"{median(cpu(a) / cpu(b) for a, b in zip(runs, floors)):.2f}",
+            f"{median(run['latency_ms']['p99'] for run in runs):.1f}", lost(runs))
 
 
 def main_job(args):
-    print_row("9,900 subscribers, 30 KB once a second", "broker, µs CPU per delivery", "floor, µs", "ratio",
+    print_row("10,000 subscribers, 30 KB once a second", "broker, µs CPU per delivery", "floor, µs", "ratio",
               "p99, ms", "floor's p99, ms", "memory at most, MiB", "lost, doubled, late")
     print_row(*["---"] * 8)
     for name, transport in [("WebSocket", "ws"), ("SockJS websocket", "sockjs-websocket")]:
         with broker() as ours, floor(FLOOR) as plain:
-            options = {"transport": transport, "size": 30000, "rate": 1, "subscribers": 9900, "duration": 6}
+            options = {"transport": transport, "size": 30000, "rate": 1, "subscribers": 10000, "duration": 6}
             runs, floors = pairs(args.runs, ours, plain, FLOOR, **options)
         print_row(
             name, f"{median(map(cpu, runs)):.2f}", f"{median(map(cpu, floors)):.2f}",
@@ -132,7 +142,7 @@ def main_job(args):
 def half(args):
     print_row("at half the highest rate, WebSocket, 100 B", "messages a second", "p50, ms", "p99, ms", "lost, doubled, late")
     print_row(*["---"] * 5)
-    for subscribers in (1000, 9900):
+    for subscribers in (1000, 10000):
         with broker() as ours:
             options = {"size": 100, "subscribers": subscribers, "duration": args.seconds}
             flat_out = load(ours, BROKER, "fanout", **options)
