@@ -2,16 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's own functions; a panic names the line")]
 
+#[path = "common/peer.rs"]
+mod peer;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use stompbox::app::{App, AppError};
 use stompbox::config::Config;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+use self::peer::Peer;
 
 #[test]
 fn frames_go_in_and_out_in_any_cut() {
@@ -260,53 +265,11 @@ impl Server {
         self.run.await.unwrap().unwrap();
     }
 
-    async fn open(&self) -> Peer {
-        Peer { stream: TcpStream::connect(self.address).await.unwrap(), read: Vec::new() }
+    async fn open(&self) -> Peer<TcpStream> {
+        Peer::of(TcpStream::connect(self.address).await.unwrap())
     }
 
-    async fn connected(&self) -> Peer {
-        let mut peer = self.open().await;
-        peer.send("CONNECT\naccept-version:1.2\nhost:h\n\n\0").await;
-        let frame = peer.frame().await;
-        assert!(frame.starts_with("CONNECTED\nversion:1.2\n"), "{frame}");
-        peer
-    }
-}
-
-struct Peer {
-    stream: TcpStream,
-    read: Vec<u8>,
-}
-
-impl Peer {
-    async fn send(&mut self, text: &str) {
-        self.stream.write_all(text.as_bytes()).await.unwrap();
-    }
-
-    /// The next frame that has no NUL in its body, without its own.
-    async fn frame(&mut self) -> String {
-        let mut frame = self.until("\0").await;
-        frame.pop();
-        frame
-    }
-
-    async fn until(&mut self, end: &str) -> String {
-        loop {
-            if let Some(at) = self.read.windows(end.len()).position(|window| window == end.as_bytes()) {
-                return String::from_utf8(self.read.drain(..at + end.len()).collect()).unwrap();
-            }
-            assert_ne!(
-                self.stream.read_buf(&mut self.read).await.unwrap(),
-                0,
-                "{:?}",
-                self.read.escape_ascii().to_string()
-            );
-        }
-    }
-
-    /// All that comes until the server closes.
-    async fn rest(&mut self) -> String {
-        self.stream.read_to_end(&mut self.read).await.unwrap();
-        String::from_utf8(std::mem::take(&mut self.read)).unwrap()
+    async fn connected(&self) -> Peer<TcpStream> {
+        self.open().await.connected().await
     }
 }

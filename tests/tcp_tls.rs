@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's own functions; a panic names the line")]
 
+#[path = "common/peer.rs"]
+mod peer;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,6 +23,8 @@ use stompbox::config::{Config, ConfigError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+
+use self::peer::Peer;
 
 #[test]
 fn tls_1_2_and_1_3_carry_frames() {
@@ -139,7 +144,7 @@ fn a_plain_client_is_told_in_a_frame_and_gets_nothing_done() {
 #[test]
 fn an_http_request_is_answered_with_tls_or_without() {
     with_server("", async |server| {
-        for mut peer in [Peer::of(server.tcp().await).boxed(), server.tls().await.boxed()] {
+        for mut peer in [boxed(Peer::of(server.tcp().await)), boxed(server.tls().await)] {
             peer.send("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
             let answer = peer.rest().await;
             assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
@@ -371,56 +376,11 @@ impl Drop for Files {
     }
 }
 
-struct Peer<S> {
-    stream: S,
-    read: Vec<u8>,
-}
-
 trait Duplex: AsyncRead + AsyncWrite + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Duplex for S {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
-    fn of(stream: S) -> Self {
-        Self { stream, read: Vec::new() }
-    }
-
-    fn boxed<'a>(self) -> Peer<Box<dyn Duplex + 'a>>
-    where
-        S: 'a,
-    {
-        Peer::of(Box::new(self.stream))
-    }
-
-    async fn connected(mut self) -> Self {
-        self.send("CONNECT\naccept-version:1.2\nhost:h\n\n\0").await;
-        let frame = self.frame().await;
-        assert!(frame.starts_with("CONNECTED\nversion:1.2\n"), "{frame}");
-        self
-    }
-
-    async fn send(&mut self, text: &str) {
-        self.stream.write_all(text.as_bytes()).await.unwrap();
-        self.stream.flush().await.unwrap();
-    }
-
-    /// The next frame that has no NUL in its body, without its own.
-    async fn frame(&mut self) -> String {
-        let mut looked_at = 0;
-        loop {
-            if let Some(at) = self.read[looked_at..].iter().position(|octet| *octet == 0) {
-                let mut frame: Vec<u8> = self.read.drain(..=looked_at + at).collect();
-                frame.pop();
-                return String::from_utf8(frame).unwrap();
-            }
-            looked_at = self.read.len();
-            assert_ne!(self.stream.read_buf(&mut self.read).await.unwrap(), 0, "the server closed");
-        }
-    }
-
-    /// All that comes until the server closes, which it does as TLS wants it.
-    async fn rest(&mut self) -> String {
-        self.stream.read_to_end(&mut self.read).await.unwrap();
-        String::from_utf8(std::mem::take(&mut self.read)).unwrap()
-    }
+/// Peers of different kinds in one list.
+fn boxed<'a, S: AsyncRead + AsyncWrite + Unpin + 'a>(peer: Peer<S>) -> Peer<Box<dyn Duplex + 'a>> {
+    Peer::of(Box::new(peer.stream))
 }
