@@ -254,6 +254,8 @@ fn whatever_refuses_one_part_of_a_transaction_nothing_of_it_is_done() {
             let mut next = Client::connect(address).await;
             next.ask("SUBSCRIBE\nid:s\ndestination:/queue/todo", "").await;
             assert_eq!(next.message().await.header("redelivered"), Some("true"), "{last}");
+            // Its end may be seen late: it is not to take the next round's job with it.
+            next.ask("UNSUBSCRIBE\nid:s", "").await;
             next.ask("SUBSCRIBE\nid:k\ndestination:/topic/kept", "").await;
             assert_eq!(next.message().await.body, "first", "{last}");
             next.ask("SUBSCRIBE\nid:m\ndestination:/app/metrics", "").await;
