@@ -39,6 +39,9 @@ pub trait Session {
     /// Notes that the driver put octets on the socket.
     fn handle_transmitted(&mut self, now: Instant);
 
+    /// Notes that the peer's WebSocket pinged: the transport has answered, but the client is there.
+    fn handle_ping(&mut self, _now: Instant) {}
+
     /// Ends the session for what the driver knows.
     fn handle_trouble(&mut self, now: Instant, trouble: Trouble);
 

@@ -29,7 +29,7 @@ const ROWS: &[&[&str]] = &[
         "stomp::heart_beat",
     ],
     &["sockjs::octets", "sockjs::frame", "sockjs::framing", "sockjs::payload", "sockjs::route", "sockjs::answer"],
-    &["stream::filter", "stream::envelope", "stream::event", "stream::position", "stream::command"],
+    &["stream::filter", "stream::envelope", "stream::event", "stream::position", "stream::command", "stream::ending"],
     // L2: sessions without a socket; what a folder's own file says is for all of the folder
     &["stomp"],
     &["sockjs"],

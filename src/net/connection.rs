@@ -318,6 +318,9 @@ impl Connection {
             return false;
         }
         let Poll::Ready(incoming) = self.io.poll_read(cx) else { return false };
+        if matches!(incoming, Incoming::Reply(_)) {
+            state.session.handle_ping(now);
+        }
         self.on_incoming(state, now, incoming);
         true
     }

@@ -160,7 +160,7 @@ impl Limiter {
         let settings = self.settings();
         let found = self.0.address(address, &settings);
         let of_address = Taken::of(&found.sessions, or_all(settings.connections_per_address));
-        of_address.map_err(|max| Exceeded::OfAddress { max })?.keep();
+        of_address.map_err(|max| self.reached(Exceeded::OfAddress { max }))?.keep();
         Ok(SessionSeat { inner: Arc::clone(&self.0), address, found, user: None })
     }
 }

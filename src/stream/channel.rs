@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use self::request::{Channel, Request, Typed, Wrong};
 use super::Settings;
+use super::ending::Ending;
 use super::position::Position;
 use crate::message::{
     Credentials, Delivery, Destination, Framing, Image, Message, Principal, Publication, SubscriptionId,
@@ -205,10 +206,11 @@ impl Session {
         match pending {
             Pending::Opening { was_given: false } if refusal.status == 401 => self.phase = Phase::Unknown,
             Pending::Opening { .. } => {
-                self.tell(json!({"type": "error", "code": "UNAUTHORIZED", "message": refusal.reason}));
-                let is_ours = refusal.status != 401;
-                self.trouble = Some("Access refused");
-                self.close(if is_ours { CloseReason::TryAgainLater } else { CloseReason::PolicyViolation });
+                let (code, reason) = match refusal.status {
+                    401 => (UNAUTHORIZED, CloseReason::PolicyViolation),
+                    _ => ("UNAVAILABLE", CloseReason::TryAgainLater),
+                };
+                self.end(Ending { code, message: refusal.reason.clone(), reason });
             }
             Pending::Auth { id } | Pending::Send { id, .. } | Pending::Query { id, .. } => {
                 self.refuse(id, &refusal.reason);
@@ -302,7 +304,9 @@ impl Session {
         self.outbox.push(Action::Transmit(self.framing.whole(what.to_string().as_bytes(), true)));
     }
 
-    fn close(&mut self, reason: CloseReason) {
+    fn end(&mut self, Ending { code, message, reason }: Ending) {
+        self.tell(json!({"type": "error", "code": code, "message": message}));
+        self.trouble = Some(code);
         self.outbox.push(Action::Close(reason));
         self.phase = Phase::Closed;
         self.open = Vec::new();
@@ -320,6 +324,10 @@ impl session::Session for Session {
             self.heard = now;
             self.on_request(&octets);
         }
+    }
+
+    fn handle_ping(&mut self, now: Instant) {
+        self.heard = now;
     }
 
     fn delivery_image(&mut self, _now: Instant, delivery: Delivery) -> Option<Image> {
@@ -357,16 +365,11 @@ impl session::Session for Session {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         match self.phase {
             Phase::Unknown if is_due(self.deadline) => {
-                self.tell(json!({"type": "error", "code": "UNAUTHORIZED", "message": AUTH_FIRST}));
-                self.trouble = Some("Access refused");
-                self.close(CloseReason::PolicyViolation);
+                let message = AUTH_FIRST.to_owned();
+                self.end(Ending { code: UNAUTHORIZED, message, reason: CloseReason::PolicyViolation });
             }
             Phase::Open if is_due(self.idle_at()) => {
-                let seconds = self.settings.idle_timeout.as_secs();
-                let message =
-                    format!("nothing came for {seconds} seconds; a ping now and then keeps the connection open");
-                self.tell(json!({"type": "error", "code": "IDLE_TIMEOUT", "message": message}));
-                self.close(CloseReason::Disconnect);
+                self.end(Ending::idle(self.settings.idle_timeout));
             }
             Phase::Opening | Phase::Unknown | Phase::Open | Phase::Closed => {}
         }
@@ -378,26 +381,10 @@ impl session::Session for Session {
         if self.phase == Phase::Closed {
             return;
         }
-        let told;
-        let (code, message, reason) = match trouble {
-            Trouble::Exceeded(exceeded) => {
-                told = exceeded.to_string();
-                (exceeded.code(), told.as_str(), CloseReason::PolicyViolation)
-            }
-            Trouble::SlowConsumer { .. } => ("SLOW_CONSUMER", "you read too slowly", CloseReason::PolicyViolation),
-            Trouble::ShuttingDown => {
-                ("SHUTTING_DOWN", "the server is shutting down; connect again later", CloseReason::TryAgainLater)
-            }
-            Trouble::Revoked => ("UNAUTHORIZED", session::REVOKED, CloseReason::PolicyViolation),
-            Trouble::Expired => {
-                self.outbox.withdraw();
-                let message = "the token has expired; connect again with a new one";
-                ("TOKEN_EXPIRED", message, CloseReason::PolicyViolation)
-            }
-        };
-        self.tell(json!({"type": "error", "code": code, "message": message}));
-        self.trouble = Some(code);
-        self.close(reason);
+        if trouble == Trouble::Expired {
+            self.outbox.withdraw();
+        }
+        self.end(trouble.into());
     }
 
     fn handle_principal(&mut self, principal: Principal) {
@@ -466,6 +453,8 @@ const ANSWERED: Ticket = Ticket(u64::MAX);
 
 /// That of the image cache, which no stream's is.
 const DIALECT: usize = 4;
+
+const UNAUTHORIZED: &str = "UNAUTHORIZED";
 
 const AUTH_FIRST: &str =
     "say who you are first: {\"type\":\"auth\",\"payload\":{\"token\":…}}, or give a key when connecting";

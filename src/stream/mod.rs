@@ -7,6 +7,7 @@
 
 pub mod channel;
 mod command;
+mod ending;
 pub mod envelope;
 pub mod event;
 pub mod filter;

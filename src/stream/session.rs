@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::command::Command;
+use super::ending::Ending;
 use super::envelope::{self, Envelope, Kind};
 use super::event::{self, Names};
 use super::filter::Filter;
@@ -212,18 +213,16 @@ impl Session {
     }
 
     fn on_refused(&mut self, now: Instant, refusal: &Refusal) {
-        match self.phase {
-            Phase::Authenticating if refusal.status == 401 => {
-                let reason = "the key is missing or not good; give one as ?api_key=KEY, as the WebSocket subprotocols \
-                              ['api_key', KEY], or in the header X-API-Key";
-                self.end(now, "UNAUTHORIZED", reason, CloseReason::PolicyViolation);
+        let (code, reason) = match self.phase {
+            Phase::Authenticating if refusal.status != 401 => ("UNAVAILABLE", CloseReason::TryAgainLater),
+            Phase::Authenticating | Phase::Subscribing(_) | Phase::Open => {
+                ("UNAUTHORIZED", CloseReason::PolicyViolation)
             }
-            Phase::Authenticating => self.end(now, "UNAVAILABLE", &refusal.reason, CloseReason::TryAgainLater),
-            Phase::Subscribing(_) | Phase::Open => {
-                self.end(now, "UNAUTHORIZED", &refusal.reason, CloseReason::PolicyViolation);
-            }
-            Phase::Closed => {}
-        }
+            Phase::Closed => return,
+        };
+        let is_key = matches!(self.phase, Phase::Authenticating) && refusal.status == 401;
+        let message = if is_key { NO_KEY.to_owned() } else { refusal.reason.clone() };
+        self.end(now, Ending { code, message, reason });
     }
 
     fn on_done(&mut self) {
@@ -324,15 +323,21 @@ impl Session {
         self.image(&message)
     }
 
-    /// Something is wrong, and the stream goes on.
+    /// Something is wrong with a request, and the stream goes on.
     fn tell(&mut self, now: Instant, code: &str, message: &str) {
-        if self.form == Form::Json {
-            self.transmit(envelope::error(code, message, self.wall.ms(now)).as_bytes());
-        }
+        self.transmit(envelope::error(code, message, self.wall.ms(now)).as_bytes());
     }
 
-    fn end(&mut self, now: Instant, code: &'static str, message: &str, reason: CloseReason) {
-        self.tell(now, code, message);
+    fn end(&mut self, now: Instant, Ending { code, message, reason }: Ending) {
+        match self.form {
+            Form::Json => self.tell(now, code, &message),
+            // Not `error`: a browser has an event of that name for a connection that broke.
+            Form::Events { .. } => {
+                let error = envelope::error(code, &message, self.wall.ms(now));
+                let event = event::event("end", self.here(), &error);
+                self.transmit(&event);
+            }
+        }
         self.trouble = Some(code);
         self.close(reason);
     }
@@ -371,6 +376,10 @@ impl session::Session for Session {
         if self.form == Form::Json {
             self.on_command(now, &octets);
         }
+    }
+
+    fn handle_ping(&mut self, now: Instant) {
+        self.heard = now;
     }
 
     fn delivery_image(&mut self, now: Instant, delivery: Delivery) -> Option<Image> {
@@ -412,9 +421,7 @@ impl session::Session for Session {
             return;
         }
         if is_due(self.idle_at()) {
-            let seconds = self.settings.idle_timeout.as_secs();
-            let message = format!("nothing came for {seconds} seconds; a ping now and then keeps the connection open");
-            return self.end(now, "IDLE_TIMEOUT", &message, CloseReason::Disconnect);
+            return self.end(now, Ending::idle(self.settings.idle_timeout));
         }
         if is_due(self.metrics_at())
             && let Some(message) = self.metrics.waiting.take()
@@ -438,25 +445,10 @@ impl session::Session for Session {
         if matches!(self.phase, Phase::Closed) {
             return;
         }
-        match trouble {
-            Trouble::SlowConsumer { messages, bytes } => {
-                let message = format!("{messages} messages of {bytes} octets wait for you: you read too slowly");
-                self.end(now, "SLOW_CONSUMER", &message, CloseReason::PolicyViolation);
-            }
-            Trouble::Exceeded(exceeded) => {
-                self.end(now, exceeded.code(), &exceeded.to_string(), CloseReason::PolicyViolation);
-            }
-            Trouble::ShuttingDown => {
-                let message = "the server is shutting down; connect again later";
-                self.end(now, "SHUTTING_DOWN", message, CloseReason::TryAgainLater);
-            }
-            Trouble::Revoked => self.end(now, "UNAUTHORIZED", session::REVOKED, CloseReason::PolicyViolation),
-            Trouble::Expired => {
-                self.outbox.withdraw();
-                let message = "the token has expired; connect again with a new one";
-                self.end(now, "TOKEN_EXPIRED", message, CloseReason::PolicyViolation);
-            }
+        if trouble == Trouble::Expired {
+            self.outbox.withdraw();
         }
+        self.end(now, trouble.into());
     }
 
     fn handle_principal(&mut self, principal: Principal) {
@@ -533,6 +525,9 @@ impl Session {
 }
 
 const JSON_DIALECT: usize = 0;
+
+const NO_KEY: &str = "the key is missing or not good; give one as ?api_key=KEY, as the WebSocket subprotocols \
+                      ['api_key', KEY], or in the header X-API-Key";
 
 #[cfg(test)]
 mod tests;

@@ -29,4 +29,5 @@ mod shard;
 mod slices;
 mod sockjs;
 mod sources;
+mod streams;
 mod trust;

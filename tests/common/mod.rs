@@ -162,12 +162,12 @@ impl Stomp {
         (close.code.into(), close.reason.as_str().to_owned())
     }
 
-    /// The next message that is no ping: on a busy machine a test is slow enough to get one.
+    /// The next message that is no ping and no pong: on a busy machine a test is slow enough to get one.
     async fn message(&mut self) -> Message {
         loop {
             let message = timeout(PATIENCE, self.socket.next()).await.expect("the server says something");
             let message = message.unwrap().unwrap();
-            if !message.is_ping() {
+            if !message.is_ping() && !message.is_pong() {
                 return message;
             }
         }

@@ -59,14 +59,15 @@ impl Standing {
 impl Connection {
     /// Who the client is was found out before there was a session.
     pub(in crate::net) fn begin_as(&self, identity: &Identity) {
-        self.stand_on(&mut self.state.borrow_mut(), clock::now(), identity);
+        let mut state = self.state.borrow_mut();
+        self.count_connect(&mut state);
+        self.stand_on(&mut state, clock::now(), identity);
     }
 
     /// The client has shown who it is; answers when that ends.
     pub(super) fn stand_on(&self, state: &mut State, now: Instant, identity: &Identity) -> Option<Instant> {
-        if !state.standing.is_known() {
-            self.count_user(state, &identity.principal);
-        }
+        // Once: whom it counts for, it counts for to its end.
+        self.count_user(state, &identity.principal);
         state.standing.proof = Some(identity.proof);
         state.standing.until = identity.expires_at_ms.map(|at_ms| instant(now, at_ms));
         state.standing.until
