@@ -78,8 +78,20 @@ pub struct Stats {
     pub transports: Transports,
     /// How often each limit beyond a session was reached.
     pub limits: Arc<Tally>,
+    /// What became of followed files.
+    pub files: Arc<FileStats>,
     /// Panics that were caught; each cost one connection.
     pub panics: Counter,
+}
+
+/// What became of followed files that their writers took away.
+#[derive(Debug, Default)]
+pub struct FileStats {
+    /// How often one was truncated.
+    pub truncations: Counter,
+    /// Octets that are known to be lost because of that; how many were written since the last look,
+    /// nobody knows.
+    pub lost_bytes: Counter,
 }
 
 /// Counts by name, for what is rare.

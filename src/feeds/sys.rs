@@ -50,6 +50,7 @@ struct Snapshot {
     revoked: Revoked,
     /// How often each was reached, by name.
     limits: BTreeMap<&'static str, u64>,
+    files: Files,
     panics: u64,
     logins: Logins,
     queues: Queues,
@@ -88,6 +89,13 @@ struct Dropped {
 struct Revoked {
     sessions: u64,
     subscriptions: u64,
+}
+
+/// Followed files that were truncated, and the octets that are known to be lost with that.
+#[derive(Debug, Serialize)]
+struct Files {
+    truncations: u64,
+    lost_bytes: u64,
 }
 
 /// Attempts to log in that did not succeed.
@@ -152,6 +160,7 @@ impl Snapshot {
                 subscriptions: stats.revoked_subscriptions.value(),
             },
             limits: stats.limits.values(),
+            files: Files { truncations: stats.files.truncations.value(), lost_bytes: stats.files.lost_bytes.value() },
             panics: stats.panics.value(),
             logins: Logins { refused: stats.logins_refused.value(), unchecked: stats.logins_unchecked.value() },
             queues: Queues { count, messages: total.messages, bytes: total.bytes, deepest: deepest.collect() },

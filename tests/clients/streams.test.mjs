@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { spawn } from 'node:child_process';
 import { mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { after, before, describe, test } from 'node:test';
@@ -208,6 +209,34 @@ describe('EventSource in Chromium', () => {
   });
 });
 
+test("the server's own warnings reach /topic/logs and every stream, and a truncated file is counted", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'stompbox-own-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'app.log');
+  writeFileSync(file, 'first\n');
+  const server = await startServer({ config: `[logs]\nfrom = "start"\ntail = [${JSON.stringify(file)}]\n` });
+  t.after(() => server.stop());
+  const socket = await open(t, server.ws('/ws/logs'));
+  const channel = await open(t, server.ws('/ws/channels'));
+  channel.say({ action: 'subscribe', channel: 'logs', since: 0 });
+  await channel.find(({ data }) => data?.message === 'first');
+  const events = await fetch(`${server.url}/stream/logs?level=warn&source=stompbox&events=named`);
+  const reader = events.body.pipeThrough(new TextDecoderStream()).getReader();
+  t.after(() => reader.cancel());
+  await reader.read();
+  writeFileSync(file, '');
+  const warning = await socket.find(({ source }) => source === 'stompbox');
+  const { timestamp, message, metadata, ...rest } = warning;
+  assert.deepEqual(rest, { type: 'log', level: 'warn', source: 'stompbox' });
+  assert.match(message, /^truncated without a copy/);
+  assert.deepEqual([metadata.path, metadata.octets], [file, 0]);
+  assert.deepEqual((await channel.find(({ data }) => data?.source === 'stompbox')).data, warning);
+  const { value } = await reader.read();
+  assert.match(value, /^id: \S+\nevent: warning_log\ndata: /);
+  assert.deepEqual(JSON.parse(value.split('data: ')[1]), warning);
+  assert.deepEqual((await counters(t, server)).files, { truncations: 1, lost_bytes: 0 });
+});
+
 test('of 200 listeners with ten filters, each filter is looked at once a line', async (t) => {
   const server = await startServer({ config: '[server]\nshards = 1\n' });
   t.after(() => server.stop());
@@ -240,13 +269,18 @@ test('of 200 listeners with ten filters, each filter is looked at once a line', 
   assert.equal((await conditions(t, server)) - before, 10 * lines.length);
 });
 
-/** How many conditions were looked at, by the broker's own counters. */
+/** How many conditions were looked at. */
 async function conditions(t, server) {
+  return (await counters(t, server)).messages.conditions;
+}
+
+/** The broker's own counters. */
+async function counters(t, server) {
   const socket = await open(t, server.ws('/ws/channels'));
   socket.say({ action: 'subscribe', channel: '$sys/broker' });
   const { data } = await socket.find(({ channel }) => channel === '$sys/broker');
   socket.terminate();
-  return data.messages.conditions;
+  return data;
 }
 
 test('the README shows the examples of streams as they are', () => {

@@ -2,24 +2,28 @@
 //!
 //! One thread reads all of them. It waits while those who publish do, so nothing is left out: the
 //! files are the buffer. A file is known by its device and inode: renamed, it is read to its end
-//! before the one that took its place; truncated, it is read from its start.
+//! before the one that took its place, and those that had that place in between are looked for
+//! under its rotated names. Truncated, it is read from its start, once the rest of what was there
+//! is read from the copy that was made of it; what is known to be lost otherwise is counted.
 
-use std::fs::{File, Metadata};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+mod file;
+mod rotated;
+
+use std::path::Path;
+use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use chrono::Utc;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::entry::{LogEntry, is_source};
-use super::lines::Lines;
+use self::file::{Followed, Id, id};
+use super::entry::LogEntry;
 use super::parse::Parser;
-use super::{DESTINATION, UNKNOWN_SOURCE, publish};
+use super::{DESTINATION, publish};
 use crate::broker::Broker;
+use crate::broker::stats::FileStats;
 use crate::message::Destination;
 use crate::net::clock;
 
@@ -41,7 +45,7 @@ pub struct Settings {
 pub async fn run(broker: Broker, settings: Settings) {
     let Ok(destination) = Destination::parse(DESTINATION) else { return };
     let (sender, mut batches) = mpsc::channel(BATCHES);
-    let mut follower = Follower::new(settings);
+    let mut follower = Follower::new(settings, Arc::clone(&broker.stats().files));
     let reading = thread::Builder::new().name("logs".into()).spawn(move || follower.run(&sender));
     if let Err(error) = reading {
         return error!(%error, "no thread for the followed files");
@@ -57,26 +61,20 @@ struct Follower {
     files: Vec<Followed>,
     buffer: Vec<u8>,
     is_full: bool,
-    scanned: Option<Instant>,
+    scanned: Option<Scanned>,
+    stats: Arc<FileStats>,
 }
 
-struct Followed {
-    /// Where it was found.
-    path: PathBuf,
-    id: (u64, u64),
-    file: File,
-    source: String,
-    offset: u64,
-    lines: Lines,
-    /// Whether its end was reached when it was looked at last.
-    is_drained: bool,
-    /// Since when no pattern finds it.
-    gone: Option<Instant>,
+/// When files were looked for last, by the clock that files have, too.
+#[derive(Clone, Copy)]
+struct Scanned {
+    at: Instant,
+    wall: SystemTime,
 }
 
 impl Follower {
-    fn new(settings: Settings) -> Self {
-        Self { settings, files: Vec::new(), buffer: vec![0; PIECE_BYTES], is_full: false, scanned: None }
+    fn new(settings: Settings, stats: Arc<FileStats>) -> Self {
+        Self { settings, files: Vec::new(), buffer: vec![0; PIECE_BYTES], is_full: false, scanned: None, stats }
     }
 
     fn run(&mut self, sender: &mpsc::Sender<Vec<LogEntry>>) {
@@ -92,9 +90,10 @@ impl Follower {
     /// Looks for files where it is time, and reads a piece of each; answers whether there was
     /// nothing to read.
     fn step(&mut self, now: Instant, mut take: impl FnMut(Vec<LogEntry>)) -> bool {
-        if self.scanned.is_none_or(|at| now.saturating_duration_since(at) >= SCAN) {
+        if self.scanned.is_none_or(|scanned| now.saturating_duration_since(scanned.at) >= SCAN) {
+            let wall = SystemTime::now();
             self.scan(now);
-            self.scanned = Some(now);
+            self.scanned = Some(Scanned { at: now, wall });
         }
         let mut was_idle = true;
         for at in 0..self.files.len() {
@@ -102,6 +101,11 @@ impl Follower {
             let Some(file) = rest.first_mut() else { break };
             // What took a renamed file's place comes after it.
             if before.iter().any(|other| !other.is_drained && other.path == file.path) {
+                continue;
+            }
+            if file.is_truncated() {
+                self.on_truncated(at);
+                was_idle = false;
                 continue;
             }
             let mut batch = Vec::new();
@@ -153,20 +157,51 @@ impl Follower {
             known.gone = None;
             return;
         }
+        if let Some(scanned) = self.scanned.filter(|_| self.files.iter().any(|file| file.path == path)) {
+            let missed = rotated::since(path, scanned.wall, &|of| of == id(&metadata) || self.knows(of));
+            missed.iter().for_each(|missed| self.follow(missed, path, true));
+        }
+        self.follow(path, path, !is_first || self.settings.from_start);
+    }
+
+    fn knows(&self, of: Id) -> bool {
+        self.files.iter().any(|file| file.id == of)
+    }
+
+    /// Follows what is at `path` now as the file that was, or is, at `place`.
+    fn follow(&mut self, path: &Path, place: &Path, from_start: bool) {
         if self.files.len() >= self.settings.files {
             if !std::mem::replace(&mut self.is_full, true) {
                 warn!(files = self.settings.files, path = %path.display(), "not followed: logs.files is used up");
             }
             return;
         }
-        let from_start = !is_first || self.settings.from_start;
-        match Followed::open(path, from_start) {
+        match Followed::open(path, place, from_start) {
             Ok(file) => {
-                info!(path = %path.display(), from = file.offset, "following");
+                info!(path = %path.display(), from = file.offset(), "following");
                 self.files.push(file);
             }
             Err(error) => warn!(path = %path.display(), %error, "cannot be followed"),
         }
+    }
+
+    /// Goes on at the start, after the rest of what was there where a copy of it is found.
+    fn on_truncated(&mut self, at: usize) {
+        self.stats.truncations.add(1);
+        let Some(file) = self.files.get(at) else { return };
+        let path = file.path.clone();
+        let known = |of: Id| self.knows(of);
+        let copy = rotated::all(&path, &known).into_iter().find_map(|copy| file.resumed(&copy).ok().flatten());
+        let Some(file) = self.files.get_mut(at) else { return };
+        let lost = file.restart(copy.is_some());
+        if let Some(copy) = copy {
+            info!(path = %path.display(), "truncated: the rest of it is read from its copy");
+            self.files.insert(at, copy);
+            return;
+        }
+        self.stats.lost_bytes.add(lost);
+        let path = path.display();
+        warn!(%path, octets = lost, "truncated without a copy: what was not read yet is lost, at least so many octets");
     }
 
     /// Lets go of files that no pattern finds any more, once their writers had time to end.
@@ -177,8 +212,7 @@ impl Follower {
             if !(is_over && file.is_drained) {
                 return true;
             }
-            let source = file.source.clone();
-            file.lines.flush(|line| take(vec![parser.parse(line, Utc::now(), &source)]));
+            file.flush(|source, line| take(vec![parser.parse(line, Utc::now(), source)]));
             info!(path = %file.path.display(), "not followed any more");
             self.is_full = false;
             false
@@ -186,79 +220,7 @@ impl Follower {
     }
 }
 
-impl Followed {
-    fn open(path: &Path, from_start: bool) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        let metadata = file.metadata()?;
-        let offset = if from_start { 0 } else { last_line(&mut file, metadata.len())? };
-        file.seek(SeekFrom::Start(offset))?;
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let source = name.filter(|name| is_source(name)).unwrap_or_else(|| UNKNOWN_SOURCE.to_owned());
-        let lines = Lines::default();
-        Ok(Self {
-            path: path.to_owned(),
-            id: id(&metadata),
-            file,
-            source,
-            offset,
-            lines,
-            is_drained: false,
-            gone: None,
-        })
-    }
-
-    /// Reads on, up to a bound so that others get their turn; answers how many octets.
-    fn read(&mut self, buffer: &mut [u8], mut line: impl FnMut(&str, &str)) -> io::Result<usize> {
-        let mut octets = 0;
-        while octets < TURN_BYTES {
-            let read = match self.file.read(buffer) {
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            if read == 0 {
-                self.is_drained = true;
-                return self.look_for_truncation().map(|()| octets);
-            }
-            self.is_drained = false;
-            self.offset += read as u64;
-            octets += read;
-            self.lines.take(&buffer[..read], |text| line(&self.source, text));
-        }
-        Ok(octets)
-    }
-
-    fn look_for_truncation(&mut self) -> io::Result<()> {
-        let length = self.file.metadata()?.len();
-        if length < self.offset {
-            let octets = self.lines.forget();
-            let path = self.path.display();
-            warn!(%path, octets, "truncated: an unfinished line of so many octets is lost, and what was not read yet");
-            self.offset = 0;
-            self.file.seek(SeekFrom::Start(0))?;
-            self.is_drained = false;
-        }
-        Ok(())
-    }
-}
-
-/// Where the unfinished line at the end begins, so that it comes whole; the end where that is not
-/// among the last octets.
-fn last_line(file: &mut File, length: u64) -> io::Result<u64> {
-    let from = length.saturating_sub(PIECE_BYTES as u64);
-    file.seek(SeekFrom::Start(from))?;
-    let mut tail = Vec::new();
-    file.take(length - from).read_to_end(&mut tail)?;
-    let newline = memchr::memrchr(b'\n', &tail).map(|at| from + at as u64 + 1);
-    Ok(newline.unwrap_or(if from == 0 { 0 } else { length }))
-}
-
-fn id(metadata: &Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
-}
-
 const PIECE_BYTES: usize = 64 * 1024;
-const TURN_BYTES: usize = 512 * 1024;
 /// Lines that are handed over together, and how often that may wait.
 const BATCH: usize = 256;
 const BATCHES: usize = 8;

@@ -3,8 +3,9 @@
 use super::entry::MAX_MESSAGE_BYTES;
 
 /// Takes lines out of what is read: they end with LF or CR LF; invalid UTF-8 is replaced; of
-/// one longer than 1 MiB the rest is left out, and a mark stands in its place.
-#[derive(Debug, Default)]
+/// one longer than 1 MiB the rest is left out, and a mark stands in its place. NULs in front of a
+/// line are a hole: its writer went on where it was in a file that was truncated.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Lines {
     partial: Vec<u8>,
     /// Octets of the running line that were left out.
@@ -16,6 +17,7 @@ impl Lines {
     pub(super) fn take(&mut self, mut piece: &[u8], mut line: impl FnMut(&str)) {
         while let Some(end) = memchr::memchr(b'\n', piece) {
             let (head, rest) = piece.split_at(end);
+            let head = self.without_hole(head);
             piece = &rest[1..];
             if self.partial.is_empty() && self.cut == 0 && head.len() <= MAX_MESSAGE_BYTES {
                 line(&text(head));
@@ -24,7 +26,13 @@ impl Lines {
                 self.flush(&mut line);
             }
         }
-        self.keep(piece);
+        self.keep(self.without_hole(piece));
+    }
+
+    fn without_hole<'a>(&self, piece: &'a [u8]) -> &'a [u8] {
+        let is_hole = self.partial.is_empty() && self.cut == 0;
+        let begin = if is_hole { piece.iter().position(|octet| *octet != 0) } else { Some(0) };
+        begin.map_or(&[], |begin| &piece[begin..])
     }
 
     /// Ends the running line, if there is one: nothing more comes of it.
@@ -79,6 +87,16 @@ mod tests {
             assert_eq!(found, ["one", "two", "", "thr\u{fffd}eeé"], "{size}");
             lines.flush(|line| found.push(line.to_owned()));
             assert_eq!(found[4], "rest");
+        }
+    }
+
+    #[test]
+    fn a_hole_in_front_of_a_line_is_left_out() {
+        for size in 1..9 {
+            let (mut lines, mut found) = (Lines::default(), Vec::new());
+            let octets = b"\0\0\0one\0\ntwo\n";
+            octets.chunks(size).for_each(|piece| lines.take(piece, |line| found.push(line.to_owned())));
+            assert_eq!(found, ["one\0", "two"], "{size}");
         }
     }
 

@@ -2,8 +2,10 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::file::TURN_BYTES;
 use super::*;
 
 #[test]
@@ -64,13 +66,62 @@ fn a_renamed_file_that_a_pattern_still_finds_is_not_read_again() {
 }
 
 #[test]
-fn a_truncated_file_is_read_from_its_start_and_its_unfinished_line_is_lost() {
+fn a_truncated_file_is_read_from_its_start_and_what_is_known_to_be_lost_is_counted() {
     let room = Room::new();
     room.append("a.log", "one\npart");
     let mut follower = room.follower(true);
     assert_eq!(room.texts(&mut follower, 0), ["one"]);
     fs::write(room.path("a.log"), "two\n").unwrap();
     assert_eq!(room.texts(&mut follower, 100), ["two"]);
+    assert_eq!((follower.stats.truncations.value(), follower.stats.lost_bytes.value()), (1, 4));
+    fs::write(room.path("a.log"), "longer than it was before\n").unwrap();
+    assert_eq!(
+        room.texts(&mut follower, 200),
+        ["longer than it was before"],
+        "though it has grown past its old length"
+    );
+    assert_eq!((follower.stats.truncations.value(), follower.stats.lost_bytes.value()), (2, 4));
+}
+
+#[test]
+fn what_was_not_read_before_a_file_was_truncated_is_read_from_its_copy() {
+    let room = Room::new();
+    room.append("a.log", "one\npart");
+    fs::write(room.path("a.log.2"), "another\nfile\n").unwrap();
+    let mut follower = room.follower(true);
+    assert_eq!(room.texts(&mut follower, 0), ["one"]);
+    room.append("a.log", "ly\nthree\n");
+    fs::copy(room.path("a.log"), room.path("a.log.1")).unwrap();
+    fs::write(room.path("a.log"), "four\n").unwrap();
+    assert_eq!(room.texts(&mut follower, 100), ["partly", "three", "four"]);
+    assert_eq!((follower.stats.truncations.value(), follower.stats.lost_bytes.value()), (1, 0));
+    for ms in [1_000, 6_000, 12_000] {
+        assert_eq!(room.texts(&mut follower, ms), [""; 0]);
+    }
+    assert_eq!(follower.files.len(), 1);
+}
+
+#[test]
+fn files_that_had_a_name_between_two_looks_are_read_in_their_order() {
+    let room = Room::new();
+    room.append("a.log", "1\n");
+    fs::write(room.path("a.log.9"), "old\n").unwrap();
+    let mut follower = room.follower(true);
+    // So that it is older than the first look by the clock of files, too.
+    thread::sleep(Duration::from_millis(50));
+    assert_eq!(room.texts(&mut follower, 0), ["1"]);
+    for n in 2..6 {
+        for of in (1..n).rev() {
+            let _ = fs::rename(room.path(&format!("a.log.{of}")), room.path(&format!("a.log.{}", of + 1)));
+        }
+        fs::rename(room.path("a.log"), room.path("a.log.1")).unwrap();
+        room.append("a.log", &format!("{n}\n"));
+        thread::sleep(Duration::from_millis(15));
+    }
+    assert_eq!(room.texts(&mut follower, 300), ["2", "3", "4", "5"]);
+    assert_eq!(room.texts(&mut follower, 6_000), [""; 0]);
+    assert_eq!(room.texts(&mut follower, 12_000), [""; 0]);
+    assert_eq!(follower.files.len(), 1, "those that were rotated are let go");
 }
 
 #[test]
@@ -99,8 +150,6 @@ fn a_writer_that_rotates_again_and_again_loses_no_line() {
             if n % 40_000 == 39_999 {
                 fs::rename(&path, path.with_extension(format!("{n}"))).unwrap();
                 file = OpenOptions::new().append(true).create(true).open(&path).unwrap();
-                // Rotations that are closer than the looks for new files cannot be seen.
-                thread::sleep(3 * SCAN);
             }
             file.write_all(format!("{n}\n").as_bytes()).unwrap();
         }
@@ -143,7 +192,7 @@ impl Room {
 
     fn follower(&self, from_start: bool) -> Follower {
         let patterns = vec![self.path("*.log").to_str().unwrap().to_owned()];
-        Follower::new(Settings { patterns, from_start, parser: Parser::Auto, files: 100 })
+        Follower::new(Settings { patterns, from_start, parser: Parser::Auto, files: 100 }, Arc::default())
     }
 
     /// What is found until there is nothing more, so long after the beginning.
