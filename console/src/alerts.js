@@ -1,6 +1,8 @@
 /** The alerts that are raised: how many, on the badge, and what they say, in its list. */
 export class Alerts {
   #raised = new Map();
+  /** The names that were told since the page is connected. */
+  #told = new Set();
 
   constructor(byId) {
     this.byId = byId;
@@ -9,10 +11,17 @@ export class Alerts {
     this.#draw();
   }
 
-  handleConnected(client) {
+  /** What changes is told from now on; what was raised before has to be asked for. */
+  async handleConnected(client) {
+    const told = (this.#told = new Set());
     client.subscribe('/topic/alerts', (message) => {
       if (message.headers.status === undefined) this.handle(message.body);
     });
+    const active = await raisedBefore(client.connectHeaders);
+    if (this.#told !== told) return;
+    for (const name of this.#raised.keys()) if (!told.has(name)) this.#raised.delete(name);
+    for (const alert of active) if (!told.has(nameOf(alert))) this.#raised.set(nameOf(alert), alert);
+    this.#draw();
   }
 
   /** One alert, raised or cleared. */
@@ -23,9 +32,9 @@ export class Alerts {
     } catch {
       return;
     }
-    const { metadata = {} } = alert;
-    const name = metadata.rule ?? metadata.name ?? alert.rule ?? `${alert.source} ${alert.message}`;
-    const state = metadata.state ?? metadata.status ?? alert.state ?? alert.status;
+    const name = nameOf(alert);
+    const state = alert.metadata?.state ?? alert.metadata?.status ?? alert.state ?? alert.status;
+    this.#told.add(name);
     if (state === 'cleared' || state === 'resolved') this.#raised.delete(name);
     else this.#raised.set(name, alert);
     this.#draw();
@@ -44,5 +53,21 @@ export class Alerts {
       return item;
     });
     this.byId('alert-list').replaceChildren(...items.reverse());
+  }
+}
+
+function nameOf({ metadata, rule, source, message }) {
+  return metadata?.rule ?? metadata?.name ?? rule ?? `${source} ${message}`;
+}
+
+/** With the page's own credentials; none where they are not enough for that. */
+async function raisedBefore({ Authorization, login, passcode }) {
+  const basic = login === undefined ? undefined : `Basic ${btoa(`${login}:${passcode}`)}`;
+  const authorization = Authorization ?? basic;
+  try {
+    const answer = await fetch('api/v1/alerts', { headers: authorization === undefined ? {} : { authorization } });
+    return answer.ok ? (await answer.json()).active : [];
+  } catch {
+    return [];
   }
 }

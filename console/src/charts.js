@@ -10,6 +10,8 @@ const GAP_SECONDS = 0.5;
 /** A young chart is not stretched beyond this. */
 const LEAST_SECONDS = 30;
 
+const probe = document.head.appendChild(document.createElement('i'));
+
 /**
  * A chart of numbers over the last minutes, with its legend as text, in the colours of the page.
  * The series' colours are names of custom properties in style.css.
@@ -107,6 +109,8 @@ function sizeOf(plot) {
   return { width: Math.max(plot.clientWidth, 120), height: Math.max(plot.clientHeight, 120) };
 }
 
+/** The colour of now: a property itself still names both. */
 function colourOf(property) {
-  return getComputedStyle(document.documentElement).getPropertyValue(property).trim();
+  probe.style.color = `var(${property})`;
+  return getComputedStyle(probe).color;
 }

@@ -78,6 +78,17 @@ describe('the Logs tab', () => {
     assert.deepEqual(page.complaints, []);
   });
 
+  test('an alert that was raised before the page came is on its badge', async (t) => {
+    const watched = await startServer({ config: '[[alerts]]\nname = "many"\nmetric = "connections"\nabove = 0\n' });
+    t.after(() => watched.stop());
+    const first = await openPage(t, browser, watched.url);
+    await textThat(first, 'alert-count', (text) => text === '1');
+    const second = await openPage(t, browser, watched.url);
+    await textThat(second, 'alert-count', (text) => text === '1');
+    assert.match(await second.getByTestId('alert-list').textContent(), /many: \d+ is above 0/);
+    assert.deepEqual(second.complaints, []);
+  });
+
   test('alerts are counted on the badge and told in its list', async (t) => {
     const page = await open(t);
     await textThat(page, 'alert-count', (text) => text === '0');

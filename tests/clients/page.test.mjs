@@ -92,7 +92,7 @@ describe('with the demo running', () => {
     assert.deepEqual(page.complaints, []);
   });
 
-  test('the browser asks for nothing but the page, its assets and the socket', async (t) => {
+  test('the browser asks for nothing but the page, its assets, the socket and the alerts', async (t) => {
     const asked = [];
     const context = await browser.newContext();
     t.after(() => context.close());
@@ -101,7 +101,7 @@ describe('with the demo running', () => {
     page.complaints = [];
     await page.goto(server.url);
     await textThat(page, 'connection-state', (text) => text === 'connected');
-    for (const path of asked) assert.match(path, /^\/($|assets\/|ws\/)|^image\/svg/, path);
+    for (const path of asked) assert.match(path, /^\/($|assets\/|ws\/|api\/v1\/alerts$)|^image\/svg/, path);
   });
 });
 
