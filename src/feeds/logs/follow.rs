@@ -9,7 +9,7 @@
 mod file;
 mod rotated;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -191,12 +191,17 @@ impl Follower {
         let Some(file) = self.files.get(at) else { return };
         let path = file.path.clone();
         let known = |of: Id| self.knows(of);
-        let copy = rotated::all(&path, &known).into_iter().find_map(|copy| file.resumed(&copy).ok().flatten());
+        let copies = rotated::since(&path, SystemTime::UNIX_EPOCH, &known);
+        let resumed = |(n, copy): (usize, &PathBuf)| Some((n, file.resumed(copy).ok().flatten()?));
+        let found = copies.iter().enumerate().rev().find_map(resumed);
         let Some(file) = self.files.get_mut(at) else { return };
-        let lost = file.restart(copy.is_some());
-        if let Some(copy) = copy {
+        let lost = file.restart();
+        if let Some((n, copy)) = found {
             info!(path = %path.display(), "truncated: the rest of it is read from its copy");
-            self.files.insert(at, copy);
+            // It was filled and truncated again before this look.
+            let whole = copies.iter().skip(n + 1).filter_map(|copy| Followed::open(copy, &path, true).ok());
+            let copies: Vec<_> = std::iter::once(copy).chain(whole).collect();
+            self.files.splice(at..at, copies);
             return;
         }
         self.stats.lost_bytes.add(lost);

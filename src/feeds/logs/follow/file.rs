@@ -115,9 +115,9 @@ impl Followed {
         Ok(Some(copy))
     }
 
-    /// Begins anew at the start; answers how many octets are known to be lost, the unfinished
-    /// line's among them, unless a copy has them.
-    pub(super) fn restart(&mut self, has_copy: bool) -> u64 {
+    /// Begins anew at the start; answers how many octets are known to be lost unless a copy has
+    /// them: the unfinished line's, and those that were seen and not read.
+    pub(super) fn restart(&mut self) -> u64 {
         let unfinished = self.lines.forget() as u64;
         let unread = self.length.saturating_sub(self.offset);
         (self.offset, self.length, self.is_drained) = (0, 0, false);
@@ -125,7 +125,7 @@ impl Followed {
         self.tail.clear();
         // A file that can be read can be read from its start.
         let _ = self.file.seek(SeekFrom::Start(0));
-        if has_copy { 0 } else { unfinished + unread }
+        unfinished + unread
     }
 
     /// Ends the unfinished line: nothing more comes of it.

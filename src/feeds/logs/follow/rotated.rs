@@ -16,13 +16,6 @@ pub(super) fn since(place: &Path, since: SystemTime, known: &dyn Fn(Id) -> bool)
     found.into_iter().map(|(path, _)| path).collect()
 }
 
-/// The rotated files of that place, the one written to last first, without those that are `known`.
-pub(super) fn all(place: &Path, known: &dyn Fn(Id) -> bool) -> Vec<PathBuf> {
-    let mut found = beside(place, known);
-    found.sort_by_key(|(_, metadata)| std::cmp::Reverse(metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH)));
-    found.into_iter().map(|(path, _)| path).collect()
-}
-
 fn beside(place: &Path, known: &dyn Fn(Id) -> bool) -> Vec<(PathBuf, Metadata)> {
     let (Some(folder), Some(name)) = (place.parent(), place.file_name().and_then(|name| name.to_str())) else {
         return Vec::new();
