@@ -18,7 +18,7 @@
 //! | `xhr_send` takes a single JSON string too | as a websocket does | `a_single_string_is_one_message` |
 //! | `<` leaves escaped in `htmlfile` | a message could end the script | `a_message_cannot_end_the_script_of_htmlfile` |
 //! | a session answers only the origin, `Authorization` and kind of transport that opened it | a learnt name is no key | `a_session_belongs_to_the_origin_authorization_and_transport_that_opened_it` |
-//! | the request that sends is taken once, though the browser repeats it | browsers do, when a kept connection breaks | `messages_whose_request_is_repeated_are_taken_once` |
+//! | the request that sends is taken once, though the browser repeats it over another connection | browsers do, when a kept connection breaks | `messages_whose_request_is_repeated_over_another_connection_are_taken_once` |
 //! | a websocket's broken frame gets `c[3000,…]`, and the stream ends there | the suite's abrupt end, and the client learns why | `test_broken_json` |
 //! | Hixie-76 gets 426 | no browser has it any more | `each_missing_part_is_named` |
 //! | a callback has at most 32 octets | as newer reference servers | `a_callback_is_1_to_32_letters_digits_dashes_underscores_and_dots` |

@@ -62,7 +62,6 @@ mod websocket_io;
 
 use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,7 +81,7 @@ use self::farewells::Farewells;
 pub use self::home::Home;
 use self::home::{Admission, Errand, Receive, Upgrade};
 use self::owner::Fingerprint;
-use self::session_io::{Delivery, SendError};
+use self::session_io::{Delivery, Mark, SendError};
 pub use self::socket::Socket;
 use super::answer;
 use super::framing::ReceiverKind;
@@ -222,7 +221,9 @@ impl Service {
             Route::Receive { session, transport } => {
                 self.receive(session, *transport, &mut parts, peer, &mut response).await;
             }
-            Route::Send { session, transport } => self.send(session, *transport, &parts, body, &mut response).await,
+            Route::Send { session, transport } => {
+                self.send(session, *transport, &parts, body, &peer, &mut response).await;
+            }
             Route::WebSocket => self.upgrade(&mut parts, Transport::WebSocket, peer, &mut response).await,
             Route::RawWebSocket => self.upgrade(&mut parts, Transport::RawWebSocket, peer, &mut response).await,
         }
@@ -310,6 +311,7 @@ impl Service {
         transport: SendTransport,
         parts: &Parts,
         body: B,
+        peer: &str,
         response: &mut Response<Body>,
     ) where
         B: http_body::Body,
@@ -335,7 +337,7 @@ impl Service {
         };
         let (reply, answer) = oneshot::channel();
         let from = Fingerprint::of(&parts.headers, &self.hasher);
-        let delivery = Delivery { messages, mark: self.mark(parts.uri.query(), &body), reply };
+        let delivery = Delivery { messages, mark: self.mark(parts.uri.query(), &body, peer), reply };
         let errand = Errand::Send { session: session.into(), from, delivery };
         if self.home(session).send(errand).await.is_err() {
             return set_error(response, StatusCode::SERVICE_UNAVAILABLE, SHUTTING_DOWN);
@@ -353,12 +355,12 @@ impl Service {
         }
     }
 
-    /// What only a repetition of the same request has, too. In a browser, sockjs-client gives each
-    /// one the time as `t`, or as `i` a name of its own; nothing else says that two are not one.
-    fn mark(&self, query: Option<&str>, body: &[u8]) -> Option<NonZeroU64> {
+    /// In a browser, sockjs-client gives each request the time as `t`, or as `i` a name of its own;
+    /// nothing else says that a request is one that was here before.
+    fn mark(&self, query: Option<&str>, body: &[u8], peer: &str) -> Option<Mark> {
         let query =
             query.filter(|query| query.split('&').any(|pair| pair.starts_with("t=") || pair.starts_with("i=")))?;
-        NonZeroU64::new(self.hasher.hash_one((query, body)))
+        Some(Mark { request: self.hasher.hash_one((query, body)), connection: self.hasher.hash_one(peer) })
     }
 
     fn home(&self, session: &str) -> &mpsc::Sender<Errand> {

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,7 +31,7 @@ pub(super) struct HttpSession {
     /// Payloads that wait for room in the inbox, in their order, each with its request.
     waiting: RefCell<VecDeque<Delivery>>,
     /// The mark of what was taken last.
-    taken: Cell<Option<NonZeroU64>>,
+    taken: Cell<Option<Mark>>,
     driver: RefCell<Option<Waker>>,
     /// When the driver's timer goes off.
     armed: Cell<Option<Instant>>,
@@ -49,10 +48,27 @@ pub(super) struct HttpSession {
 /// The messages of one request.
 pub(super) struct Delivery {
     pub(super) messages: Vec<String>,
-    /// What this request and no other of the session has, where its client gives it such a thing.
-    pub(super) mark: Option<NonZeroU64>,
+    /// Only where its client tells its requests apart.
+    pub(super) mark: Option<Mark>,
     /// Told what became of them, while its request is there.
     pub(super) reply: oneshot::Sender<Result<(), SendError>>,
+}
+
+/// What one request is known by, when it comes again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    /// Of its query and body.
+    pub(super) request: u64,
+    /// Of the client's address and port.
+    pub(super) connection: u64,
+}
+
+impl Mark {
+    /// A browser repeats a request over another connection, the one it had being broken. What comes
+    /// over the same one is a second request, sent within the same millisecond.
+    fn repeats(self, taken: Self) -> bool {
+        self.request == taken.request && self.connection != taken.connection
+    }
 }
 
 /// Why a session did not take messages.
@@ -241,7 +257,7 @@ impl HttpSession {
             }
             // A browser repeats a request by itself when a kept connection broke before the
             // answer came: what was taken must not be taken twice.
-            if mark.is_some() && mark == self.taken.get() {
+            if mark.zip(self.taken.get()).is_some_and(|(mark, taken)| mark.repeats(taken)) {
                 let _ = reply.send(Ok(()));
                 continue;
             }
@@ -399,13 +415,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn messages_whose_request_is_repeated_are_taken_once() {
+    async fn messages_whose_request_is_repeated_over_another_connection_are_taken_once() {
         let session = new_session();
         session.session.borrow_mut().handle_attach(clock::now(), ReceiverId(0), ReceiverKind::Xhr);
         let io = SessionIo(Rc::clone(&session));
-        let replies = ["a", "a", "b", "c", "c"].into_iter().zip([Some(1), Some(1), Some(2), None, None]);
-        let replies: Vec<_> = replies.map(|(text, mark)| deliver(&session, text, mark)).collect();
-        assert_eq!(first_octets(&io), b"abcc");
+        let requests = [
+            ("a", Some((1, 1))),
+            ("a", Some((1, 2))),
+            ("b", Some((2, 2))),
+            ("b", Some((2, 2))),
+            ("c", None),
+            ("c", None),
+        ];
+        let replies: Vec<_> = requests.into_iter().map(|(text, mark)| deliver(&session, text, mark)).collect();
+        assert_eq!(first_octets(&io), b"abbcc");
         for mut reply in replies {
             assert_eq!(reply.try_recv(), Ok(Ok(())));
         }
@@ -416,10 +439,10 @@ mod tests {
         let session = new_session();
         session.session.borrow_mut().handle_attach(clock::now(), ReceiverId(0), ReceiverKind::Xhr);
         let io = SessionIo(Rc::clone(&session));
-        let _taken = deliver(&session, &"x".repeat(900), Some(1));
-        let given_up = deliver(&session, &"y".repeat(900), Some(2));
+        let _taken = deliver(&session, &"x".repeat(900), Some((1, 1)));
+        let given_up = deliver(&session, &"y".repeat(900), Some((2, 1)));
         drop(given_up);
-        let _waits = deliver(&session, &"y".repeat(900), Some(2));
+        let _waits = deliver(&session, &"y".repeat(900), Some((2, 2)));
         assert_eq!(first_octets(&io), b"xy");
     }
 
@@ -430,9 +453,13 @@ mod tests {
         assert!(size <= 600, "{size} octets");
     }
 
-    fn deliver(session: &HttpSession, text: &str, mark: Option<u64>) -> oneshot::Receiver<Result<(), SendError>> {
+    fn deliver(
+        session: &HttpSession,
+        text: &str,
+        mark: Option<(u64, u64)>,
+    ) -> oneshot::Receiver<Result<(), SendError>> {
         let (reply, outcome) = oneshot::channel();
-        let mark = mark.and_then(NonZeroU64::new);
+        let mark = mark.map(|(request, connection)| Mark { request, connection });
         session.handle_delivery(Delivery { messages: vec![text.into()], mark, reply });
         outcome
     }
