@@ -111,6 +111,9 @@ impl Connection {
             }
         };
         self.subscribe_as(state, now, ticket, subscription, &principal);
+        if state.subscriptions.iter().all(|(id, _)| *id != subscription.id) {
+            state.standing.give_back(subscription.id);
+        }
     }
 }
 

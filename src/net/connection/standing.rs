@@ -19,23 +19,25 @@ pub(super) struct Standing {
     proof: Option<Proof>,
     /// When that expires.
     until: Option<Instant>,
-    /// Those that came with a SUBSCRIBE, where there are any.
+    /// Those that came with SUBSCRIBEs which stand; boxed, since hardly a connection has any.
     lent: Option<Box<Lent>>,
 }
 
-/// Proofs that came with a SUBSCRIBE and count for it alone.
 #[derive(Default)]
-struct Lent {
-    /// The earliest end of one.
+struct Lent(Vec<Loan>);
+
+/// A proof that came with a SUBSCRIBE and counts for it alone.
+struct Loan {
+    subscription: SubscriptionId,
+    owner: Principal,
+    proof: Proof,
     until: Option<Instant>,
-    owners: Vec<(SubscriptionId, Principal, Proof)>,
 }
 
 impl Standing {
     /// When the first of the proofs expires.
     pub(super) fn until(&self) -> Option<Instant> {
-        let lent = self.lent.as_ref().and_then(|lent| lent.until);
-        [self.until, lent].into_iter().flatten().min()
+        self.loans().map(|loan| loan.until).chain([self.until]).flatten().min()
     }
 
     pub(super) fn is_known(&self) -> bool {
@@ -44,15 +46,27 @@ impl Standing {
 
     /// A subscription has an owner of its own.
     pub(super) fn lend(&mut self, now: Instant, subscription: SubscriptionId, identity: &Identity) {
-        let lent = self.lent.get_or_insert_default();
         let until = identity.expires_at_ms.map(|at_ms| instant(now, at_ms));
-        lent.until = [lent.until, until].into_iter().flatten().min();
-        lent.owners.push((subscription, identity.principal.clone(), identity.proof));
+        let owner = identity.principal.clone();
+        self.lent.get_or_insert_default().0.push(Loan { subscription, owner, proof: identity.proof, until });
+    }
+
+    /// The subscription is no more, or never was.
+    pub(super) fn give_back(&mut self, subscription: SubscriptionId) {
+        let Some(lent) = &mut self.lent else { return };
+        lent.0.retain(|loan| loan.subscription != subscription);
+        if lent.0.is_empty() {
+            self.lent = None;
+        }
     }
 
     fn owner(&self, subscription: SubscriptionId) -> Option<(&Principal, Proof)> {
-        let mut owners = self.lent.iter().flat_map(|lent| &lent.owners);
-        owners.find(|(id, ..)| *id == subscription).map(|(_, principal, proof)| (principal, *proof))
+        let loan = self.loans().find(|loan| loan.subscription == subscription)?;
+        Some((&loan.owner, loan.proof))
+    }
+
+    fn loans(&self) -> impl Iterator<Item = &Loan> {
+        self.lent.iter().flat_map(|lent| &lent.0)
     }
 }
 
@@ -149,3 +163,26 @@ fn instant(now: Instant, at_ms: u64) -> Instant {
 
 /// Far beyond any session, and within what clocks can add.
 const FAR: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_that_a_subscription_brought_ends_with_the_subscription() {
+        let now = clock::now();
+        let identity = |expires_at_ms| Identity { principal: Principal::Anonymous, proof: Proof::Token, expires_at_ms };
+        let mut standing = Standing::default();
+        standing.lend(now, SubscriptionId(1), &identity(Some(now_ms() + 60_000)));
+        standing.lend(now, SubscriptionId(2), &identity(Some(now_ms() + 10_000)));
+        assert!(standing.until() <= Some(now + Duration::from_secs(10)));
+        standing.give_back(SubscriptionId(2));
+        assert!(standing.until() > Some(now + Duration::from_secs(50)) && standing.owner(SubscriptionId(2)).is_none());
+        for id in 3..1000 {
+            standing.lend(now, SubscriptionId(id), &identity(None));
+            standing.give_back(SubscriptionId(id));
+        }
+        standing.give_back(SubscriptionId(1));
+        assert!(standing.until().is_none() && standing.lent.is_none());
+    }
+}

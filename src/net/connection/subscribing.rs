@@ -211,6 +211,7 @@ impl Connection {
     }
 
     pub(super) fn unsubscribe(&self, state: &mut State, subscription: SubscriptionId) {
+        state.standing.give_back(subscription);
         if let Some(at) = state.subscriptions.iter().position(|(id, _)| *id == subscription) {
             let (_, destination) = state.subscriptions.swap_remove(at);
             state.subscriptions.shrink_to_fit();
