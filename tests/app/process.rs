@@ -75,9 +75,15 @@ async fn a_thousand_connections_that_send_nothing_are_closed_and_leave_no_memory
         crowd(process.address).await;
         resident.push(process.resident_kib());
     }
-    println!("resident KiB after each crowd: {resident:?}");
-    // The first ones find the allocator's pools and the tables empty; from then on nothing is added.
-    assert!(resident[5] < resident[3] + 1024, "{resident:?}");
+    // The allocator gives back what is free within some ten seconds.
+    let _ = tokio::time::timeout(Duration::from_secs(30), async {
+        while process.resident_kib() > resident[0] {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    println!("resident KiB after each crowd: {resident:?}, in the end {}", process.resident_kib());
+    assert!(process.resident_kib() <= resident[0], "{} KiB are left; {resident:?}", process.resident_kib());
 }
 
 /// Half of them silent from the start, half after the upgrade; waits until all were closed.
