@@ -383,6 +383,10 @@ impl Connections for StompConnections {
         let offered = http::credentials(&client.headers, &client.query, client.subject);
         self.0.connect(io, &client.peer, offered);
     }
+
+    fn handle_panic(&self) {
+        self.0.broker().stats().panics.add(1);
+    }
 }
 
 fn start_feeds(config: &Config, is_demo: bool, broker: &Broker, events: Option<Arc<Events>>) -> JoinSet<()> {

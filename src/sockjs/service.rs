@@ -123,6 +123,9 @@ pub struct Client {
 pub trait Connections {
     /// Takes a connection; called on the connection's shard.
     fn accept(&self, io: Box<dyn MessageIo>, client: Client);
+
+    /// A connection was given up after a panic, which was logged; for who counts them.
+    fn handle_panic(&self) {}
 }
 
 impl Service {

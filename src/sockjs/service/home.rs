@@ -2,10 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error};
@@ -93,6 +95,7 @@ impl Home {
             let done = catch_unwind(AssertUnwindSafe(|| self.on_errand(errand, &sessions, &connections)));
             if done.is_err() {
                 error!("a request to a session was given up after a panic");
+                connections.handle_panic();
             }
         }
     }
@@ -111,11 +114,11 @@ impl Home {
 
     fn on_upgrade(&self, upgrade: Upgrade, connections: &Rc<dyn Connections>) {
         let Upgrade { on_upgrade, transport, deflate, client, seat } = upgrade;
-        let connections = Rc::clone(connections);
+        let accepting = Rc::clone(connections);
         let counters = Arc::clone(&self.counters);
         let heartbeat = self.settings.heartbeat;
         let settings = self.websocket;
-        tokio::task::spawn_local(async move {
+        spawn(connections, async move {
             match upgraded(on_upgrade).await {
                 Ok((stream, read_ahead)) => {
                     let socket = WebSocket::new(stream, &read_ahead, &settings, deflate);
@@ -125,7 +128,7 @@ impl Home {
                         let io = SockJsWebSocketIo::new(socket, heartbeat);
                         Box::new(Counted::new(io, transport, &counters, Some(seat)))
                     };
-                    connections.accept(io, client);
+                    accepting.accept(io, client);
                 }
                 Err(error) => debug!(peer = %client.peer, %error, "the upgrade did not come about"),
             }
@@ -144,7 +147,7 @@ impl Home {
             None if sessions.len() >= self.max_sessions => Admission::TooManySessions,
             None => match self.addresses.enter(&client.peer) {
                 Some(seat) => {
-                    let session = self.open(sessions, name, Owner::new(transport, from), seat);
+                    let session = self.open(sessions, name, Owner::new(transport, from), seat, connections);
                     session.handle_attach(kind, body);
                     let io = Counted::new(SessionIo(session), transport, &self.counters, None);
                     connections.accept(Box::new(io), client);
@@ -157,16 +160,34 @@ impl Home {
         let _ = reply.send(admission);
     }
 
-    fn open(&self, sessions: &Sessions, name: Box<str>, owner: Owner, seat: Seat) -> Rc<HttpSession> {
+    fn open(
+        &self,
+        sessions: &Sessions,
+        name: Box<str>,
+        owner: Owner,
+        seat: Seat,
+        connections: &Rc<dyn Connections>,
+    ) -> Rc<HttpSession> {
         let session = HttpSession::new(&self.settings, owner, Arc::clone(&self.farewells));
         sessions.insert(name.clone(), Rc::clone(&session));
         let registered = Registered { name, session: Rc::clone(&session), sessions: sessions.clone(), _seat: seat };
-        tokio::task::spawn_local(async move {
+        spawn(connections, async move {
             registered.session.drive().await;
             drop(registered);
         });
         session
     }
+}
+
+/// Runs what belongs to one connection: a panic costs no other.
+fn spawn(connections: &Rc<dyn Connections>, task: impl Future<Output = ()> + 'static) {
+    let connections = Rc::clone(connections);
+    tokio::task::spawn_local(async move {
+        if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+            error!("a SockJS connection is given up after a panic");
+            connections.handle_panic();
+        }
+    });
 }
 
 /// Takes the session out of the table when its driver ends, even by a panic.

@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::rc::Rc;
 
 use http::StatusCode;
@@ -41,6 +42,33 @@ fn a_session_survives_between_polls_and_loses_nothing() {
         }
         assert_eq!(received, expected);
     });
+}
+
+/// Breaks down on connections that ask for it.
+#[derive(Default)]
+struct Fragile {
+    panics: Cell<u32>,
+}
+
+impl Connections for Fragile {
+    fn accept(&self, io: Box<dyn MessageIo>, client: Client) {
+        assert_ne!(client.query, "panic", "on purpose");
+        Echo.accept(io, client);
+    }
+
+    fn handle_panic(&self) {
+        self.panics.set(self.panics.get() + 1);
+    }
+}
+
+#[test]
+fn a_panic_costs_its_connection_alone_and_is_told() {
+    let fragile = Rc::new(Fragile::default());
+    serve_with(Settings::conformance(), Rc::clone(&fragile) as Rc<dyn Connections>, async |peer| {
+        assert_eq!(peer.ask("POST", "/0/a/xhr?panic", &[], "").await.0, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(peer.post("/0/b/xhr").await, "o\n");
+    });
+    assert_eq!(fragile.panics.get(), 1);
 }
 
 #[test]
@@ -267,13 +295,17 @@ impl Peer {
 
 /// Runs the script against a service of [`Echo`], on a clock that jumps while all are idle.
 fn serve(settings: Settings, script: impl AsyncFnOnce(Peer)) {
+    serve_with(settings, Rc::new(Echo), script);
+}
+
+fn serve_with(settings: Settings, connections: Rc<dyn Connections>, script: impl AsyncFnOnce(Peer)) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     let websocket = websocket::Settings { max_message_bytes: 1000, ping: Duration::ZERO, deflate: None };
     LocalSet::new().block_on(&runtime, async {
         let (service, home) = Service::new(settings, websocket, &[], 100_000, 1).remove(0);
         let sessions = Sessions::default();
-        tokio::task::spawn_local(home.serve(sessions.clone(), Rc::new(Echo)));
+        tokio::task::spawn_local(home.serve(sessions.clone(), connections));
         script(Peer { service, sessions }).await;
     });
 }
