@@ -62,9 +62,9 @@ function nameOf({ metadata, rule, source, message }) {
 
 /** With the page's own credentials; none where they are not enough for that. */
 async function raisedBefore({ Authorization, login, passcode }) {
-  const basic = login === undefined ? undefined : `Basic ${btoa(`${login}:${passcode}`)}`;
-  const authorization = Authorization ?? basic;
   try {
+    const basic = () => `Basic ${btoa(String.fromCharCode(...new TextEncoder().encode(`${login}:${passcode}`)))}`;
+    const authorization = Authorization ?? (login === undefined ? undefined : basic());
     const answer = await fetch('api/v1/alerts', { headers: authorization === undefined ? {} : { authorization } });
     return answer.ok ? (await answer.json()).active : [];
   } catch {
