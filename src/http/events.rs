@@ -25,16 +25,12 @@ impl MessageIo for EventIo {
 
     fn try_write(&self, queue: &mut VecDeque<Image>) -> io::Result<Written> {
         if queue.is_empty() || !self.0.is_taken() {
-            return Ok(Written { bytes: 0, is_blocked: !queue.is_empty() });
+            return Ok(Written { bytes: 0, is_blocked: !queue.is_empty(), is_cut: false });
         }
         let octets: Octets = queue.drain(..).flat_map(|image| [image.head, image.tail]).collect();
         let bytes = octets.len();
         self.0.write(octets);
-        Ok(Written { bytes, is_blocked: false })
-    }
-
-    fn writes_in_parts(&self) -> bool {
-        false
+        Ok(Written { bytes, is_blocked: false, is_cut: false })
     }
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

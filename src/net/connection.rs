@@ -88,8 +88,10 @@ pub struct Connection<S: ?Sized = dyn Session> {
 
 struct State<S: ?Sized = dyn Session> {
     mailbox: Mailbox,
-    /// Octets that the socket did not take; their first may be partly written.
+    /// Octets that the socket did not take.
     unwritten: VecDeque<Image>,
+    /// Whether a part of their first has left already.
+    is_cut: bool,
     is_blocked: bool,
     waker: Option<Waker>,
     subscriptions: Vec<(SubscriptionId, Destination)>,
@@ -130,6 +132,7 @@ impl<S: Session> Connection<S> {
         let state = State {
             mailbox: Mailbox::default(),
             unwritten: VecDeque::new(),
+            is_cut: false,
             is_blocked: false,
             waker: None,
             subscriptions: Vec::new(),

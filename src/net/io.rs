@@ -60,11 +60,6 @@ pub trait MessageIo {
         None
     }
 
-    /// Whether of an image that waits a part may have been written already.
-    fn writes_in_parts(&self) -> bool {
-        true
-    }
-
     /// Adds the transport's own farewell to `queue`, or takes what is left of `queue` and says
     /// farewell itself; what the peer sends from now on counts only as far as it closes.
     fn farewell(&self, close: &Close, queue: &mut VecDeque<Image>);
@@ -81,6 +76,8 @@ pub struct Written {
     pub bytes: usize,
     /// Whether some of the queue is still there because the peer takes no more now.
     pub is_blocked: bool,
+    /// Whether some of those octets were of the image that is now the front of the queue.
+    pub is_cut: bool,
 }
 
 /// What came from the peer.

@@ -191,18 +191,20 @@ pub(super) fn poll_write_slices(
 
 /// Writes from the front of `queue` with as few calls as it takes.
 pub(super) fn try_write(stream: &TcpStream, queue: &mut VecDeque<Image>) -> io::Result<Written> {
-    let mut bytes = 0;
+    let (mut bytes, mut is_cut) = (0, false);
     while !queue.is_empty() {
         match with_slices(queue, |slices| stream.try_write_vectored(slices)) {
             Ok(written) => {
                 bytes += written;
-                advance(queue, written);
+                is_cut = advance(queue, written);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Written { bytes, is_blocked: true }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Ok(Written { bytes, is_blocked: true, is_cut });
+            }
             Err(error) => return Err(error),
         }
     }
-    Ok(Written { bytes, is_blocked: false })
+    Ok(Written { bytes, is_blocked: false, is_cut: false })
 }
 
 /// Writes what the socket takes of one image.
@@ -219,11 +221,13 @@ fn try_write_one(stream: &TcpStream, image: &mut Image) -> io::Result<Written> {
                 bytes += written;
                 image.advance(written);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Written { bytes, is_blocked: true }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Ok(Written { bytes, is_blocked: true, is_cut: bytes > 0 });
+            }
             Err(error) => return Err(error),
         }
     }
-    Ok(Written { bytes, is_blocked: false })
+    Ok(Written { bytes, is_blocked: false, is_cut: false })
 }
 
 /// Shows the front of `queue` as a vectored write wants it.
@@ -238,16 +242,18 @@ pub(super) fn with_slices<T>(queue: &VecDeque<Image>, write: impl FnOnce(&[IoSli
     write(&slices[..count])
 }
 
-/// Takes off what was written, and images that are empty.
-pub(super) fn advance(queue: &mut VecDeque<Image>, mut written: usize) {
+/// Takes off what was written, and images that are empty; answers whether some of what was
+/// written is of the front that is left.
+pub(super) fn advance(queue: &mut VecDeque<Image>, mut written: usize) -> bool {
     while let Some(front) = queue.front_mut() {
         if front.len() > written {
             front.advance(written);
-            return;
+            return written > 0;
         }
         written -= front.len();
         queue.pop_front();
     }
+    false
 }
 
 /// Linux takes 1024 at most; beyond some dozens a longer call saves nothing.
@@ -270,11 +276,20 @@ mod tests {
     fn a_partial_write_leaves_the_rest_in_order() {
         let image = |head, tail| Image { head: Bytes::from_static(head), tail: Bytes::from_static(tail) };
         let mut queue = VecDeque::from([image(b"abc", b""), image(b"", b""), image(b"de", b"fgh")]);
-        advance(&mut queue, 4);
+        assert!(advance(&mut queue, 4));
         assert_eq!(queue, [image(b"e", b"fgh")]);
-        advance(&mut queue, 2);
+        assert!(advance(&mut queue, 2));
         assert_eq!(queue, [image(b"", b"gh")]);
-        advance(&mut queue, 2);
+        assert!(!advance(&mut queue, 2));
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn an_image_of_which_nothing_is_written_is_not_cut() {
+        let image = |head| Image { head: Bytes::from_static(head), tail: Bytes::new() };
+        let mut queue = VecDeque::from([image(b""), image(b"abc"), image(b""), image(b"de")]);
+        assert!(!advance(&mut queue, 0));
+        assert!(!advance(&mut queue, 3));
+        assert_eq!(queue, [image(b"de")]);
     }
 }

@@ -114,19 +114,19 @@ impl TlsStream {
             Phase::Failed => queue.clear(),
             Phase::Opening | Phase::Tls => {}
         }
-        let mut bytes = 0;
+        let (mut bytes, mut is_cut) = (0, false);
         loop {
             let is_flushed = self.flush()?;
             stream::advance(queue, 0);
             if queue.is_empty() || !is_flushed {
-                return Ok(Written { bytes, is_blocked: !is_flushed });
+                return Ok(Written { bytes, is_blocked: !is_flushed, is_cut });
             }
             let taken = stream::with_slices(queue, |slices| self.tls.borrow_mut().writer().write_vectored(slices))?;
             if taken == 0 {
-                return Ok(Written { bytes, is_blocked: true });
+                return Ok(Written { bytes, is_blocked: true, is_cut });
             }
             bytes += taken;
-            stream::advance(queue, taken);
+            is_cut = stream::advance(queue, taken);
         }
     }
 

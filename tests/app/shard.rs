@@ -85,8 +85,7 @@ async fn a_client_that_takes_no_answers_is_asked_for_no_more_questions() {
         let asked = shard.asked.load(Ordering::SeqCst);
         // 64 KiB of answers of 1 KiB wait, and what was written at once before the socket was full.
         assert!((1..=400).contains(&asked), "{asked} questions were answered");
-        client.is_blocked.set(false);
-        client.wake();
+        client.unblock();
         shard.until(|_| shard.asked.load(Ordering::SeqCst) == 10_000).await;
     })
     .await;
@@ -103,8 +102,7 @@ async fn heart_beats_do_not_pile_up_behind_a_blocked_socket() {
         assert_eq!(client.said.borrow().as_str(), "\n\n\n");
         client.is_blocked.set(true);
         tokio::time::sleep(Duration::from_secs(100)).await;
-        client.is_blocked.set(false);
-        client.wake();
+        client.unblock();
         client.said.borrow_mut().clear();
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert!(client.said.borrow().len() <= 1, "{} heart-beats at once", client.said.borrow().len());
@@ -176,8 +174,7 @@ async fn what_is_on_its_way_to_a_consumer_that_ended_goes_to_no_other_unless_it_
                 first.wake();
                 second.until("redelivered:true\ndelivery-count:2").await;
             } else {
-                first.is_blocked.set(false);
-                first.wake();
+                first.unblock();
                 first.until("\n\nwritten\0").await;
             }
             shard.until(|broker| broker.ledger().total().0 == 0).await;
@@ -195,9 +192,7 @@ async fn a_commit_that_waits_for_room_is_not_done_in_the_name_of_a_session_that_
     let settings = jwt("auth.rules = [{ users = [\"ann\"], operations = [\"send\"], destinations = [\"/topic/**\"] }]");
     for expires_in in [5, 3600] {
         in_first_of(2, &settings, async |shard| {
-            let client = shard.open();
-            client.say(&format!("CONNECT\naccept-version:1.2\nhost:a\ntoken:{}\n\n\0", signed("ann", expires_in)));
-            client.until("CONNECTED").await;
+            let client = shard.connect_with(&signed("ann", expires_in)).await;
             // The second shard takes nothing, and is full.
             let slow = Destination::parse("/topic/a").unwrap();
             shard.broker.interest().add(&slow, 1);
@@ -224,6 +219,85 @@ async fn a_commit_that_waits_for_room_is_not_done_in_the_name_of_a_session_that_
                 assert_eq!(published(), 102);
             }
         })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_what_waits_at_the_end_of_a_token_only_the_frame_that_has_begun_to_leave_is_finished() {
+    let whole = told_to_the_end_of_the_token(None).await;
+    let ends: Vec<usize> = whole.match_indices('\0').map(|(at, _)| at + 1).collect();
+    let [first, second, third, error] = ends[..] else { panic!("{whole:?}") };
+    assert!(whole[third..].starts_with("ERROR\nmessage:Session expired\n") && whole[error..] == *"farewell");
+    for (room, end) in [
+        (0, 0),
+        (1, first),
+        (first - 1, first),
+        (first, first),
+        (first + 1, second),
+        (second - 1, second),
+        (second, second),
+        (second + 1, third),
+        (third - 1, third),
+    ] {
+        let told = told_to_the_end_of_the_token(Some(room)).await;
+        assert_eq!(told, [&whole[..end], &whole[third..]].concat(), "{room} octets had left");
+    }
+}
+
+/// What a client is told that gets three messages at once and takes so many octets of them
+/// before its token expires, and all after that; without the times of the messages.
+async fn told_to_the_end_of_the_token(room: Option<usize>) -> String {
+    let mut told = String::new();
+    in_shard(&jwt("auth.rules = [{ operations = [\"subscribe\"], destinations = [\"/topic/**\"] }]"), async |shard| {
+        let client = shard.connect_with(&signed("ann", 5)).await;
+        client.say("SUBSCRIBE\nid:a\ndestination:/topic/a\nreceipt:r\n\n\0");
+        client.until("receipt-id:r").await;
+        client.room.set(room);
+        for body in ["first", "second", "third"] {
+            shard.publish(body);
+        }
+        if room.is_some() {
+            shard.until(|_| client.is_blocked.get()).await;
+            shard.publish("late");
+            shard.until(|broker| broker.stats().dropped_closed.value() == 1).await;
+            client.unblock();
+        }
+        shard.until(|_| client.said.borrow().ends_with("farewell")).await;
+        told = client.said.take();
+    })
+    .await;
+    let times = told.match_indices("timestamp:").map(|(at, name)| at + name.len()).collect::<Vec<_>>();
+    for at in times {
+        told.replace_range(at..at + "1700000000000".len(), "1700000000000");
+    }
+    told
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_queue_gave_to_a_session_that_expired_before_any_of_it_left_goes_to_another() {
+    for room in [0, 1] {
+        in_shard(
+            &jwt("auth.rules = [{ operations = [\"subscribe\", \"send\"], destinations = [\"/queue/**\"] }]"),
+            async |shard| {
+                let expires = shard.connect_with(&signed("ann", 5)).await;
+                let next = shard.connect_with(&signed("bob", 3600)).await;
+                let subscribe = "SUBSCRIBE\nid:a\ndestination:/queue/a\nreceipt:r\n\n\0";
+                expires.say(subscribe);
+                expires.until("receipt-id:r").await;
+                expires.room.set(Some(room));
+                next.say("SEND\ndestination:/queue/a\nreceipt:s\n\njob\0");
+                next.until("receipt-id:s").await;
+                shard.until(|_| expires.is_blocked.get()).await;
+                next.say(subscribe);
+                next.until("receipt-id:r").await;
+                tokio::time::sleep(Duration::from_millis(4990)).await;
+                expires.unblock();
+                shard.until(|broker| broker.ledger().total().0 == 0).await;
+                let got = |wire: &Wire| wire.said.borrow().contains("\n\njob\0");
+                assert_eq!((got(&expires), got(&next)), (room > 0, room == 0), "{room} octets had left");
+            },
+        )
         .await;
     }
 }
@@ -279,6 +353,13 @@ impl Shard {
         wire
     }
 
+    async fn connect_with(&self, token: &str) -> Rc<Wire> {
+        let wire = self.open();
+        wire.say(&format!("CONNECT\naccept-version:1.2\nhost:a\ntoken:{token}\n\n\0"));
+        wire.until("CONNECTED").await;
+        wire
+    }
+
     fn publish(&self, body: &'static str) {
         let destination = Destination::parse("/topic/a").unwrap();
         self.broker.publish(Publication { destination, headers: Vec::new(), body: body.into() }).unwrap();
@@ -319,6 +400,8 @@ struct Wire {
     incoming: RefCell<VecDeque<Bytes>>,
     said: RefCell<String>,
     is_blocked: Cell<bool>,
+    /// Octets that it takes before it is blocked; `None`: any number.
+    room: Cell<Option<usize>>,
     is_lost: Cell<bool>,
     floods: Cell<bool>,
     panics_reading: Cell<bool>,
@@ -337,6 +420,11 @@ impl Wire {
         if let Some(waker) = self.connection.take() {
             waker.wake();
         }
+    }
+
+    fn unblock(&self) {
+        self.is_blocked.set(false);
+        self.wake();
     }
 
     /// Waits until the server has said `text`, and forgets all that it said.
@@ -366,18 +454,29 @@ impl MessageIo for WireIo {
 
     fn try_write(&self, queue: &mut VecDeque<Image>) -> io::Result<Written> {
         assert!(!self.0.panics_writing.get(), "as the test wants it");
-        let mut bytes = 0;
+        let (mut bytes, mut is_cut) = (0, false);
         while !self.0.is_blocked.get()
-            && let Some(image) = queue.pop_front()
+            && let Some(image) = queue.front_mut()
         {
-            bytes += image.len();
-            let text = [image.head, image.tail].concat();
-            self.0.said.borrow_mut().push_str(std::str::from_utf8(&text).unwrap());
+            let room = self.0.room.get().unwrap_or(usize::MAX);
+            let taken = image.len().min(room);
+            let text = [&image.head[..], &image.tail].concat();
+            self.0.said.borrow_mut().push_str(std::str::from_utf8(&text[..taken]).unwrap());
+            bytes += taken;
+            if taken < image.len() {
+                image.advance(taken);
+                is_cut = taken > 0;
+                self.0.is_blocked.set(true);
+                self.0.room.set(None);
+            } else {
+                queue.pop_front();
+                self.0.room.set(self.0.room.get().map(|room| room - taken));
+            }
         }
         if let Some(test) = self.0.test.take() {
             test.wake();
         }
-        Ok(Written { bytes, is_blocked: !queue.is_empty() })
+        Ok(Written { bytes, is_blocked: !queue.is_empty(), is_cut })
     }
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

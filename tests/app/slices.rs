@@ -42,7 +42,7 @@ impl MessageIo for Slow {
         let begin = clock::now();
         while begin.elapsed() < WRITE {}
         self.writes.set(self.writes.get() + 1);
-        Ok(Written { bytes, is_blocked: false })
+        Ok(Written { bytes, is_blocked: false, is_cut: false })
     }
 
     fn poll_write_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {

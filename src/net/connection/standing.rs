@@ -137,14 +137,13 @@ impl Connection {
         }
     }
 
-    /// Ends the session for what takes its right to anything that waits for it: only what is
-    /// being written is finished, for no other frame can stand within one.
+    /// Ends the session for what takes its right to anything that waits for it: only the frame
+    /// of which a part has left is finished, for no other can stand within it.
     fn end_at_once(&self, state: &mut State, now: Instant, trouble: Trouble) {
         state.publishing = None;
         while state.session.poll_action().is_some() {}
         state.mailbox.clear_octets();
-        let kept = if self.io.writes_in_parts() { 1 } else { 0 };
-        state.unwritten.truncate(kept);
+        state.unwritten.truncate(usize::from(state.is_cut));
         if let Some(queueing) = &mut state.queueing {
             queueing.on_discarded(state.unwritten.len());
         }

@@ -45,7 +45,7 @@ impl Connection {
         let Some(mut image) = self.image(state, now, delivery) else { return };
         match self.io.try_write_one(&mut image) {
             Ok(written) => {
-                state.is_blocked = written.is_blocked;
+                (state.is_blocked, state.is_cut) = (written.is_blocked, written.is_cut);
                 if !image.is_empty() {
                     state.unwritten.push_back(image);
                 }
@@ -61,6 +61,7 @@ impl Connection {
         match self.io.try_write(queue) {
             Ok(written) => {
                 state.is_blocked = written.is_blocked;
+                state.is_cut = written.is_cut || (state.is_cut && queue.len() == before);
                 if let Some(queueing) = &mut state.queueing {
                     queueing.on_written(before - queue.len());
                 }

@@ -150,10 +150,6 @@ impl<T: MessageIo> MessageIo for Counted<T> {
         self.io.handle_timeout(now)
     }
 
-    fn writes_in_parts(&self) -> bool {
-        self.io.writes_in_parts()
-    }
-
     fn farewell(&self, close: &Close, queue: &mut VecDeque<Image>) {
         self.io.farewell(close, queue);
     }

@@ -306,11 +306,7 @@ impl MessageIo for SessionIo {
             }
         }
         self.0.rearm();
-        Ok(Written { bytes, is_blocked: !queue.is_empty() })
-    }
-
-    fn writes_in_parts(&self) -> bool {
-        false
+        Ok(Written { bytes, is_blocked: !queue.is_empty(), is_cut: false })
     }
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

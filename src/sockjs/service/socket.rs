@@ -370,7 +370,7 @@ mod tests {
         fn try_write(&self, queue: &mut VecDeque<Image>) -> io::Result<Written> {
             let text = |image: Image| String::from_utf8_lossy(&image.head).into_owned();
             self.0.0.written.borrow_mut().extend(queue.drain(..).map(text));
-            Ok(Written { bytes: 1, is_blocked: false })
+            Ok(Written { bytes: 1, is_blocked: false, is_cut: false })
         }
 
         fn poll_write_ready(&self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
