@@ -110,7 +110,8 @@ pub enum Trouble {
 }
 
 /// What [`Trouble::Revoked`] is to the client.
-pub const REVOKED: &str = "the user of this session may not connect any more; the server's settings have changed";
+pub const REVOKED: &str =
+    "the user of this session may not connect any more, or not with what it showed; the server's settings have changed";
 
 /// A limit on one session, one address, one user or all together that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -58,13 +58,14 @@ impl Reloader {
 
     /// Takes of these settings what a running server can take; connections that are open keep
     /// what they began with, but for users and rules. Says in the log what changed and waits for a restart.
-    pub fn reload(&self, config: Config) {
+    pub fn reload(&self, mut config: Config) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let (now, later): (Vec<_>, Vec<_>) = config
             .changes_from(&last)
             .into_iter()
             .partition(|key| RELOADED.iter().any(|prefix| key.starts_with(prefix)));
         self.in_use.set(&config);
+        config.auth.continue_from(&last.auth);
         self.broker.reload(Access::new(config.auth.clone()));
         info!(changed = now.join(", "), "the settings and the certificates were read anew");
         if !later.is_empty() {

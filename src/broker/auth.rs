@@ -16,8 +16,8 @@ use std::pin::Pin;
 pub use self::gate::Limits;
 use self::passwords::Passwords;
 pub use self::passwords::{Password, PasswordError, hash_password};
-pub use self::tokens::Digest;
 use self::tokens::Tokens;
+pub use self::tokens::{Digest, Mark};
 use crate::broker::acl::Rule;
 use crate::message::{Credentials, Principal, User};
 
@@ -58,19 +58,22 @@ pub struct Identity {
     pub expires_at_ms: Option<u64>,
 }
 
-/// By what somebody showed who they are.
+/// By what somebody showed who they are. Where the settings have many of a kind, the mark says
+/// which it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Proof {
     /// Nothing: nobody asked.
     Nothing,
     /// A password of the settings' users.
-    Password,
+    Password(Mark),
     /// One of the settings' tokens.
-    Token,
+    Token(Mark),
     /// One of the settings' API keys.
-    ApiKey,
-    /// A signed token.
-    Signature,
+    ApiKey(Mark),
+    /// A token that is signed with one of the settings' keys.
+    Signature(Mark),
+    /// A token that is signed with a key that is published at the settings' URL.
+    Published(Mark),
     /// A client certificate.
     Certificate,
 }
@@ -112,6 +115,13 @@ impl Settings {
     pub fn is_open(&self) -> bool {
         let has_lists = !(self.users.is_empty() && self.tokens.is_empty() && self.api_keys.is_empty());
         !has_lists && self.jwt.is_none() && !self.certificates
+    }
+
+    /// Goes on with what is known by earlier settings, and holds by these, too.
+    pub fn continue_from(&mut self, before: &Self) {
+        if let (Some(jwt), Some(before)) = (&mut self.jwt, &before.jwt) {
+            jwt.continue_from(before);
+        }
     }
 }
 

@@ -142,7 +142,9 @@ fn source(merged: &Merged, raw: &raw::Jwt) -> Result<Option<Source>, ConfigError
     let url = Url::new(&raw.jwks_url, roots)
         .map_err(|error| merged.refuse_file(&Path::of("auth.jwt.jwks_roots"), error.to_string()))?;
     let (refresh, min_interval) = (raw.jwks_refresh.0, raw.jwks_min_interval.0);
-    Ok(Some(Source { fetch: Arc::new(url), refresh, min_interval }))
+    let (url, fetch) = (raw.jwks_url.as_str().into(), Arc::new(url));
+    let roots = raw.jwks_roots.as_str().into();
+    Ok(Some(Source { url, roots, fetch, refresh, min_interval, known: Arc::default() }))
 }
 
 fn roles(written: &[String]) -> Vec<Box<str>> {

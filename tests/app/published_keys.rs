@@ -41,6 +41,21 @@ async fn a_provider_without_a_certificate_that_is_trusted_gives_no_keys() {
     assert_eq!((error.command.as_str(), error.header("message")), ("ERROR", Some("Unavailable")));
 }
 
+#[tokio::test]
+async fn a_session_outlives_the_publishing_of_its_key_and_known_keys_the_reading_of_the_settings() {
+    let (provider, other) = (Provider::start(None), Provider::start(None));
+    let url = provider.url("http", "127.0.0.1");
+    let server = Server::start(1, &settings(&url));
+    let mut session = connect(&server, &format!("token:{}\n", token("RS256 with a kid"))).await;
+    assert_eq!(session.frame().await.command, "CONNECTED");
+    provider.publish("nobody");
+    server.reload(&settings(&url));
+    session.settled().await;
+    assert_eq!(answer(&server, "RS256 with a kid").await.command, "CONNECTED");
+    server.reload(&settings(&other.url("http", "127.0.0.1")));
+    assert_eq!(session.frame().await.header("message"), Some("Access revoked"));
+}
+
 /// Tokens are good as long as their key is published.
 async fn follows(server: &Server, provider: &Provider) {
     assert_eq!(answer(server, "RS256 with a kid").await.command, "CONNECTED");
@@ -53,9 +68,13 @@ async fn follows(server: &Server, provider: &Provider) {
 
 /// What a client hears that connects with the token of that name.
 async fn answer(server: &Server, name: &str) -> Frame {
+    connect(server, &format!("token:{}\n", token(name))).await.frame().await
+}
+
+fn token(name: &str) -> String {
     let vectors: Value = serde_json::from_str(include_str!("../../fixtures/jwt/vectors.json")).unwrap();
     let found = vectors.as_array().unwrap().iter().find(|vector| vector["name"] == name).unwrap();
-    connect(server, &format!("token:{}\n", found["token"].as_str().unwrap())).await.frame().await
+    found["token"].as_str().unwrap().to_owned()
 }
 
 fn settings(url: &str) -> String {

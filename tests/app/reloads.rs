@@ -1,11 +1,15 @@
 //! What other settings do to those who are connected, and what the end of a token does to what waits.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
+use stompbox::broker::auth::hash_password;
+use stompbox::session::REVOKED;
 use tokio::time::timeout;
 
 use crate::common::{PATIENCE, Server, Stomp};
 use crate::sockjs::Http;
-use crate::trust::{connect, jwt, signed};
+use crate::trust::{SECRET_FILE, connect, jwt, signed};
 
 #[tokio::test]
 async fn a_subscription_that_new_rules_do_not_allow_ends_as_one_that_is_refused_and_the_others_go_on() {
@@ -61,10 +65,74 @@ async fn who_is_no_longer_known_is_told_so_and_closed() {
     for client in [&mut bob, &mut nobody] {
         let error = client.frame().await;
         assert_eq!((error.command.as_str(), error.header("message")), ("ERROR", Some("Access revoked")));
-        assert_eq!(error.body, "the user of this session may not connect any more; the server's settings have changed");
+        assert_eq!(error.body, REVOKED);
         assert_eq!(client.closed().await.0, 1008);
     }
     ann.settled().await;
+}
+
+#[tokio::test]
+async fn who_came_with_a_secret_that_was_exchanged_is_told_so_and_closed_and_the_others_go_on() {
+    let [secret, exchanged] = ["secret", "exchanged"].map(|name| {
+        let path = std::env::temp_dir().join(format!("stompbox-{name}-{}", std::process::id()));
+        std::fs::copy(SECRET_FILE, &path).unwrap();
+        path
+    });
+    std::fs::write(&exchanged, "x".repeat(32)).unwrap();
+    let settings = |(password, token, file): (&str, &str, &Path)| {
+        format!(
+            "auth.users = [{{ name = \"ann\", password_hash = \"{password}\" }}]\n\
+             auth.tokens = [{{ name = \"ann\", token = \"{token}\" }}, {{ name = \"bob\", token = \"stays\" }}]\n\
+             auth.jwt.secret_file = {file:?}\nauth.jwt.audiences = [\"stompbox\"]"
+        )
+    };
+    let [hash, other_hash] = ["pw", "pw"].map(|password| hash_password(password).unwrap());
+    let before = (&*hash, "t", &*secret);
+    let jwt = format!("token:{}\n", signed("ann", 100));
+    for (shown, after) in [
+        ("login:ann\npasscode:pw\n", (&*other_hash, "t", &*secret)),
+        ("token:t\n", (&*hash, "u", &*secret)),
+        (&*jwt, (&*hash, "t", &*exchanged)),
+    ] {
+        let server = Server::start(2, &settings(before));
+        let mut ends = connect(&server, shown).await;
+        let mut stays = connect(&server, "token:stays\n").await;
+        for client in [&mut ends, &mut stays] {
+            assert_eq!(client.frame().await.command, "CONNECTED");
+        }
+        server.reload(&settings(before));
+        ends.settled().await;
+        server.reload(&settings(after));
+        let error = ends.frame().await;
+        assert_eq!((error.command.as_str(), error.header("message")), ("ERROR", Some("Access revoked")), "{shown}");
+        assert_eq!(error.body, REVOKED);
+        assert_eq!(ends.closed().await.0, 1008);
+        stays.subscribe("s", "/topic/$sys/broker", "").await;
+        let counters: Value = serde_json::from_str(&stays.frame().await.body).unwrap();
+        assert_eq!(counters["revoked"], json!({"sessions": 1, "subscriptions": 0}), "{shown}");
+    }
+    for path in [secret, exchanged] {
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_on_a_token_that_was_exchanged_ends_and_its_session_goes_on() {
+    let settings = |token: &str| {
+        format!(
+            "auth.anonymous = true\nauth.tokens = [{{ name = \"ann\", token = \"{token}\" }}]\n\
+             auth.rules = [{{ {ALLOW}, users = [\"ann\"], destinations = [\"/topic/a\"] }},\n\
+             {{ {ALLOW}, destinations = [\"/topic/b\"] }}]"
+        )
+    };
+    let server = Server::start(1, &settings("t"));
+    let mut client = Stomp::connect(server.address).await;
+    client.subscribe("a", "/topic/a", "token:t\n").await;
+    client.subscribe("b", "/topic/b", "token:t\n").await;
+    server.reload(&settings("u"));
+    assert_eq!(client.frame().await.body, "anonymous may not subscribe to /topic/a");
+    client.publish("/topic/b", "", "hello").await;
+    assert_eq!(client.frame().await.body, "hello");
 }
 
 #[tokio::test]

@@ -177,7 +177,7 @@ pub(crate) fn signed(name: &str, seconds: u64) -> String {
     format!("{input}.{}", encoded(hmac::sign(&key, input.as_bytes()).as_ref()))
 }
 
-const SECRET_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/jwt/secret");
+pub(crate) const SECRET_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/jwt/secret");
 
 pub(crate) async fn connect(server: &Server, credentials: &str) -> Stomp {
     let mut client = Stomp::open(server.address).await;

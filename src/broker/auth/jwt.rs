@@ -26,7 +26,7 @@ pub use self::claims::Names;
 use self::keys::Key;
 pub use self::keys::{Algorithm, KeyError, Keys};
 use self::remote::Remote;
-pub use self::remote::{Fetch, Source};
+pub use self::remote::{Fetch, Known, Source};
 use super::gate::{Gate, Limits};
 use super::{Attempt, AuthError, Authenticator, Identity, Proof};
 use crate::broker::handle::now_ms;
@@ -49,6 +49,21 @@ pub struct Settings {
     pub leeway: Duration,
     /// Which claims say what.
     pub names: Names,
+}
+
+impl Settings {
+    /// By what a token may be good.
+    pub fn proofs(&self) -> impl Iterator<Item = Proof> {
+        let own = self.keys.of_any(&self.algorithms).map(|key| Proof::Signature(key.mark));
+        own.chain(self.source.as_ref().map(Source::proof))
+    }
+
+    /// Goes on with the published keys that are known by earlier settings.
+    pub(super) fn continue_from(&mut self, before: &Self) {
+        if let (Some(source), Some(before)) = (&mut self.source, &before.source) {
+            source.continue_from(before);
+        }
+    }
 }
 
 /// Asks for signed tokens.
@@ -82,7 +97,7 @@ impl Tokens {
         signature::install();
         let Settings { algorithms, keys, source, issuers, audiences, leeway, names } = settings;
         let check = Check { algorithms, keys, leeway, issuers, audiences, names };
-        Self { check: Arc::new(check), remote: source.map(Remote::new), gate: Gate::new(LIMITS) }
+        Self { check: Arc::new(check), remote: source.map(Remote), gate: Gate::new(LIMITS) }
     }
 
     async fn ask(&self, attempt: &Attempt) -> Result<Identity, AuthError> {
@@ -95,10 +110,11 @@ impl Tokens {
             return Err(AuthError::Refused);
         };
         let kid = header.kid.as_deref();
-        let mut keys = self.check.keys.of(algorithm, kid);
+        let own = self.check.keys.of(algorithm, kid).into_iter();
+        let mut keys: Vec<_> = own.map(|key| (Proof::Signature(key.mark), key)).collect();
         if let Some(remote) = &self.remote {
             match remote.keys(algorithm, kid).await {
-                Ok(published) => keys.extend(published),
+                Ok(published) => keys.extend(published.into_iter().map(|key| (remote.proof(), key))),
                 Err(error) if keys.is_empty() => return Err(error),
                 Err(_) => {}
             }
@@ -133,12 +149,12 @@ impl Authenticator for Tokens {
 
 impl Check {
     /// Who the token is about; the error is for the log alone.
-    fn identity(&self, token: &str, keys: &[Arc<Key>], now_ms: u64) -> Result<Identity, &'static str> {
+    fn identity(&self, token: &str, keys: &[(Proof, Arc<Key>)], now_ms: u64) -> Result<Identity, &'static str> {
         let mut reason = "there is no key for it";
-        for key in keys.iter().take(MAX_TRIES) {
+        for (proof, key) in keys.iter().take(MAX_TRIES) {
             let validation = self.validation(key.algorithm);
             match decode::<Map<String, Value>>(token, &key.key, &validation) {
-                Ok(data) => return self.identity_of(&data.claims, now_ms),
+                Ok(data) => return self.identity_of(*proof, &data.claims, now_ms),
                 Err(error) => {
                     reason = explain(error.kind());
                     // With several keys and no kid, another may fit.
@@ -151,7 +167,7 @@ impl Check {
         Err(reason)
     }
 
-    fn identity_of(&self, claims: &Map<String, Value>, now_ms: u64) -> Result<Identity, &'static str> {
+    fn identity_of(&self, proof: Proof, claims: &Map<String, Value>, now_ms: u64) -> Result<Identity, &'static str> {
         let expires_at_ms = claims.get("exp").and_then(claims::milliseconds).ok_or("its exp is no number")?;
         let leeway_ms = u64::try_from(self.leeway.as_millis()).unwrap_or(u64::MAX);
         let expires_at_ms = expires_at_ms.saturating_add(leeway_ms);
@@ -160,7 +176,7 @@ impl Check {
             return Err("it has expired");
         }
         let principal = self.names.principal(claims)?;
-        Ok(Identity { principal, proof: Proof::Signature, expires_at_ms: Some(expires_at_ms) })
+        Ok(Identity { principal, proof, expires_at_ms: Some(expires_at_ms) })
     }
 
     fn validation(&self, algorithm: Algorithm) -> Validation {

@@ -12,7 +12,7 @@ use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use tokio::task::spawn_blocking;
 
 use super::gate::{Gate, Limits};
-use super::tokens::Digest;
+use super::tokens::{Digest, Mark};
 use super::{Attempt, AuthError, Authenticator, Identity, Proof};
 use crate::message::{Credentials, User};
 
@@ -61,6 +61,14 @@ impl Password {
         }
         Ok(Self::Hashed(hash.into()))
     }
+
+    /// The mark of what is kept: a new hash of the same password has another.
+    pub fn mark(&self) -> Mark {
+        match self {
+            Self::Plain(digest) => digest.mark(),
+            Self::Hashed(hash) => Digest::of(&**hash).mark(),
+        }
+    }
 }
 
 /// The argon2id hash of a password, with a salt of its own and OWASP's parameters (19 MiB, two
@@ -96,17 +104,13 @@ impl Passwords {
         let Some(Credentials::Password { login, passcode }) = &attempt.credentials else {
             return Err(AuthError::Refused);
         };
-        let (user, hash) = match (self.users.get(login.as_str()), &self.nobody) {
-            (Some((user, Password::Plain(digest))), _) => {
-                let is_right = digest.is_of(passcode);
-                return if is_right {
-                    Ok(Identity::of(user.clone(), Proof::Password))
-                } else {
-                    Err(AuthError::Refused)
-                };
+        let entry = self.users.get(login.as_str());
+        let identity = || entry.map(|(user, password)| Identity::of(user.clone(), Proof::Password(password.mark())));
+        let hash = match (entry, &self.nobody) {
+            (Some((_, Password::Plain(digest))), _) => {
+                return identity().filter(|_| digest.is_of(passcode)).ok_or(AuthError::Refused);
             }
-            (Some((user, Password::Hashed(hash))), _) => (Some(user), hash),
-            (None, Some(hash)) => (None, hash),
+            (Some((_, Password::Hashed(hash))), _) | (None, Some(hash)) => hash,
             (None, None) => return Err(AuthError::Refused),
         };
         let (permit, _place) = self.gate.enter(attempt.peer).await?;
@@ -117,7 +121,7 @@ impl Passwords {
             is_right
         });
         let is_right = checked.await.map_err(|_| AuthError::Unavailable)?;
-        user.filter(|_| is_right).map(|user| Identity::of(user.clone(), Proof::Password)).ok_or(AuthError::Refused)
+        identity().filter(|_| is_right).ok_or(AuthError::Refused)
     }
 }
 

@@ -15,10 +15,21 @@ use crate::message::{Credentials, User};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Digest([u8; 32]);
 
+/// What a session keeps of the secret, hash or key that its client was let in by: enough to see
+/// whether the settings still have it, and too little to be let in with.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Mark(u64);
+
 impl Digest {
     /// That of a secret.
-    pub fn of(secret: &str) -> Self {
-        Self(Sha256::digest(secret.as_bytes()).into())
+    pub fn of(secret: impl AsRef<[u8]>) -> Self {
+        Self(Sha256::digest(secret).into())
+    }
+
+    /// The mark of what this is the digest of.
+    pub fn mark(&self) -> Mark {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        Mark(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
     }
 
     /// Reads 64 hexadecimal digits, as `sha256sum` prints them; `None`: the text is none.
@@ -51,6 +62,12 @@ impl fmt::Debug for Digest {
     }
 }
 
+impl fmt::Debug for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mark(***)")
+    }
+}
+
 /// Asks for tokens and API keys.
 pub(super) struct Tokens {
     tokens: Vec<(User, Digest)>,
@@ -63,12 +80,16 @@ impl Tokens {
     }
 
     fn check(&self, attempt: &Attempt) -> Result<Identity, AuthError> {
-        let (user, proof) = match &attempt.credentials {
-            Some(Credentials::Token(token)) => (find(&self.tokens, token), Proof::Token),
-            Some(Credentials::ApiKey(key)) => (find(&self.api_keys, key), Proof::ApiKey),
-            Some(Credentials::Password { .. } | Credentials::Certificate(_)) | None => (None, Proof::Nothing),
+        let of = |entries, secret, proof: fn(Mark) -> Proof| {
+            let (user, digest) = find(entries, secret)?;
+            Some(Identity::of(user.clone(), proof(digest.mark())))
         };
-        user.map(|user| Identity::of(user, proof)).ok_or(AuthError::Refused)
+        let identity = match &attempt.credentials {
+            Some(Credentials::Token(token)) => of(&self.tokens, token, Proof::Token),
+            Some(Credentials::ApiKey(key)) => of(&self.api_keys, key, Proof::ApiKey),
+            Some(Credentials::Password { .. } | Credentials::Certificate(_)) | None => None,
+        };
+        identity.ok_or(AuthError::Refused)
     }
 }
 
@@ -82,13 +103,13 @@ impl Authenticator for Tokens {
 }
 
 /// Looks at every entry whatever was found, so that the time does not tell.
-fn find(entries: &[(User, Digest)], secret: &str) -> Option<User> {
+fn find<'a>(entries: &'a [(User, Digest)], secret: &str) -> Option<&'a (User, Digest)> {
     let given = Digest::of(secret);
     let mut found = None;
-    for (user, digest) in entries {
-        if bool::from(digest.0.ct_eq(&given.0)) {
-            found = Some(user);
+    for entry in entries {
+        if bool::from(entry.1.0.ct_eq(&given.0)) {
+            found = Some(entry);
         }
     }
-    found.cloned()
+    found
 }

@@ -170,7 +170,8 @@ mod tests {
     #[test]
     fn a_proof_that_a_subscription_brought_ends_with_the_subscription() {
         let now = clock::now();
-        let identity = |expires_at_ms| Identity { principal: Principal::Anonymous, proof: Proof::Token, expires_at_ms };
+        let identity =
+            |expires_at_ms| Identity { principal: Principal::Anonymous, proof: Proof::Nothing, expires_at_ms };
         let mut standing = Standing::default();
         standing.lend(now, SubscriptionId(1), &identity(Some(now_ms() + 60_000)));
         standing.lend(now, SubscriptionId(2), &identity(Some(now_ms() + 10_000)));

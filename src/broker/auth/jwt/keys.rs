@@ -3,9 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use jsonwebtoken::{Algorithm as Outside, DecodingKey};
+use jsonwebtoken::{Algorithm as Outside, DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::broker::auth::{Digest, Mark};
 
 /// How tokens are signed.
 // RFC 7518 3.1, RFC 8037 3.1
@@ -84,7 +86,18 @@ pub enum KeyError {
 pub(super) struct Key {
     pub(super) algorithm: Algorithm,
     pub(super) key: DecodingKey,
+    pub(super) mark: Mark,
     kid: Option<Box<str>>,
+}
+
+impl Key {
+    fn new(algorithm: Algorithm, key: DecodingKey, kid: Option<Box<str>>) -> Self {
+        let mark = match key.kind() {
+            DecodingKeyKind::SecretOrDer(octets) => Digest::of(octets),
+            DecodingKeyKind::RsaModulusExponent { n, e } => Digest::of([&n[..], e].concat()),
+        };
+        Self { algorithm, key, mark: mark.mark(), kid }
+    }
 }
 
 /// Some keys. Cheap to clone.
@@ -125,9 +138,7 @@ impl Keys {
             let Some(begin) = head.find("-----BEGIN") else { continue };
             let end = tail.lines().next().unwrap_or_default();
             let block = format!("{}{end}\n", &head[begin..]);
-            keys.extend(
-                public_key(block.as_bytes()).map(|(algorithm, key)| Arc::new(Key { algorithm, key, kid: None })),
-            );
+            keys.extend(public_key(block.as_bytes()).map(|(algorithm, key)| Arc::new(Key::new(algorithm, key, None))));
         }
         if keys.is_empty() { Err(KeyError::NoPublicKey) } else { Ok(Self(keys)) }
     }
@@ -171,8 +182,13 @@ impl Keys {
         self.0.iter().filter(fits).cloned().collect()
     }
 
+    /// Those for one of these algorithms.
+    pub(super) fn of_any(&self, algorithms: &[Algorithm]) -> impl Iterator<Item = &Key> {
+        self.0.iter().map(|key| &**key).filter(|key| algorithms.contains(&key.algorithm))
+    }
+
     fn one(algorithm: Algorithm, key: DecodingKey, kid: Option<Box<str>>) -> Self {
-        Self(vec![Arc::new(Key { algorithm, key, kid })])
+        Self(vec![Arc::new(Key::new(algorithm, key, kid))])
     }
 }
 
@@ -218,7 +234,7 @@ impl Jwk {
             return None;
         }
         let key = key.ok().filter(|key| is_strong(algorithm, key))?;
-        Some(Key { algorithm, key, kid: self.kid.map(Into::into) })
+        Some(Key::new(algorithm, key, self.kid.map(Into::into)))
     }
 
     fn secret(&self) -> Option<Value> {

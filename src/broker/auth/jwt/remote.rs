@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::keys::{Algorithm, Key, Keys};
-use crate::broker::auth::AuthError;
+use crate::broker::auth::{AuthError, Digest, Proof};
 
 /// Gets what is at a URL; it blocks, for a bounded time, and answers a bounded number of octets.
 pub trait Fetch: Send + Sync {
@@ -22,9 +22,13 @@ pub trait Fetch: Send + Sync {
     fn fetch(&self) -> Result<Vec<u8>, String>;
 }
 
-/// Where keys are published, and how often is asked.
+/// Where keys are published, and how often is asked. Clones share what was fetched.
 #[derive(Clone)]
 pub struct Source {
+    /// The URL.
+    pub url: Box<str>,
+    /// What the certificate there must lead to, as the settings name it.
+    pub roots: Box<str>,
     /// Gets them.
     pub fetch: Arc<dyn Fetch>,
     /// After how long they are fetched anew. Default 5 min.
@@ -32,19 +36,16 @@ pub struct Source {
     /// The shortest time between two attempts, however many tokens name a key that is unknown.
     /// Default 30 s.
     pub min_interval: Duration,
+    /// What is known of them.
+    pub known: Arc<Known>,
 }
 
-impl fmt::Debug for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Source({:?}, {:?})", self.refresh, self.min_interval)
-    }
-}
-
-pub(super) struct Remote {
-    source: Source,
+/// The keys of a source, as far as they were fetched.
+#[derive(Default)]
+pub struct Known {
     keys: ArcSwap<Fetched>,
     /// When was asked last; held while somebody asks, so that only one does.
-    asked: Mutex<Option<Instant>>,
+    asked: Arc<Mutex<Option<Instant>>>,
 }
 
 #[derive(Default)]
@@ -53,42 +54,77 @@ struct Fetched {
     at: Option<Instant>,
 }
 
+impl Source {
+    /// By what a token is good that is signed with a key from here.
+    pub(super) fn proof(&self) -> Proof {
+        Proof::Published(Digest::of(&*self.url).mark())
+    }
+
+    /// Knows from the beginning what that one knows, if both are the same place: it may be out
+    /// of reach just now.
+    pub(super) fn continue_from(&mut self, before: &Self) {
+        if (&self.url, &self.roots) == (&before.url, &before.roots) {
+            self.known = Arc::clone(&before.known);
+        }
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Source({:?}, {:?})", self.refresh, self.min_interval)
+    }
+}
+
+pub(super) struct Remote(pub(super) Source);
+
 impl Remote {
-    pub(super) fn new(source: Source) -> Self {
-        Self { source, keys: ArcSwap::default(), asked: Mutex::default() }
+    pub(super) fn proof(&self) -> Proof {
+        self.0.proof()
     }
 
     /// The keys for such a token. Where the published ones are old, or have none for it, they
     /// are fetched before; where that fails, those that were there go on to be used.
     pub(super) async fn keys(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<Vec<Arc<Key>>, AuthError> {
-        let known = self.keys.load_full();
+        let known = self.0.known.keys.load_full();
         let found = known.keys.of(algorithm, kid);
         if !found.is_empty() && !self.is_old(&known) {
             return Ok(found);
         }
         self.refresh().await;
-        let known = self.keys.load_full();
+        let known = self.0.known.keys.load_full();
         if known.at.is_none() { Err(AuthError::Unavailable) } else { Ok(known.keys.of(algorithm, kid)) }
     }
 
     fn is_old(&self, known: &Fetched) -> bool {
-        known.at.is_none_or(|at| at.elapsed() >= self.source.refresh)
+        known.at.is_none_or(|at| at.elapsed() >= self.0.refresh)
     }
 
     async fn refresh(&self) {
-        let mut asked = self.asked.lock().await;
-        if asked.is_some_and(|asked| asked.elapsed() < self.source.min_interval) {
+        let mut asked = Arc::clone(&self.0.known.asked).lock_owned().await;
+        if asked.is_some_and(|asked| asked.elapsed() < self.0.min_interval) {
             return;
         }
-        *asked = Some(Instant::now());
-        let fetch = Arc::clone(&self.source.fetch);
-        let fetched = spawn_blocking(move || fetch.fetch()).await;
-        let fetched = fetched.map_err(|error| error.to_string()).and_then(|fetched| fetched);
-        let keys = fetched.and_then(|json| Keys::of_jwks(&json, false).map_err(|error| error.to_string()));
+        let now = Instant::now();
+        *asked = Some(now);
+        let Source { fetch, known, .. } = self.0.clone();
+        // The client for whose token is asked may go away meanwhile; the keys are for all.
+        let fetching = spawn_blocking(move || {
+            known.fetch(&*fetch, now);
+            drop(asked);
+        });
+        if let Err(error) = fetching.await {
+            warn!(%error, "the keys of auth.jwt.jwks_url cannot be had");
+        }
+    }
+}
+
+impl Known {
+    fn fetch(&self, fetch: &dyn Fetch, now: Instant) {
+        let keys = fetch.fetch().and_then(|json| Keys::of_jwks(&json, false).map_err(|error| error.to_string()));
         match keys {
             Ok(keys) => {
                 info!(?keys, "fetched the keys of auth.jwt.jwks_url");
-                self.keys.store(Arc::new(Fetched { keys, at: Some(Instant::now()) }));
+                self.keys.store(Arc::new(Fetched { keys, at: Some(now) }));
             }
             Err(reason) => {
                 warn!(reason, "the keys of auth.jwt.jwks_url cannot be had; those that are known stay in use")
@@ -125,7 +161,8 @@ mod tests {
         let publisher = Arc::new(Publisher::default());
         let fetch = Arc::clone(&publisher) as Arc<dyn Fetch>;
         let (refresh, min_interval) = (Duration::from_secs(300), Duration::from_secs(30));
-        (publisher, Remote::new(Source { fetch, refresh, min_interval }))
+        let (url, roots, known) = ("https://id.example/keys".into(), "".into(), Arc::default());
+        (publisher, Remote(Source { url, roots, fetch, refresh, min_interval, known }))
     }
 
     async fn count(remote: &Remote, kid: &str) -> Result<usize, AuthError> {
@@ -163,6 +200,33 @@ mod tests {
         let (publisher, remote) = remote();
         publisher.is_down.store(true, Ordering::SeqCst);
         assert_eq!(count(&remote, "k0").await, Err(AuthError::Unavailable));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_that_a_client_asked_for_who_went_away_are_there_for_the_others() {
+        let (publisher, remote) = remote();
+        let mut goes_away = Box::pin(count(&remote, "k0"));
+        assert!(futures_util::poll!(goes_away.as_mut()).is_pending());
+        drop(goes_away);
+        assert_eq!(count(&remote, "k0").await, Ok(1));
+        assert_eq!(publisher.asked.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_that_are_known_stay_known_when_the_settings_are_read_anew_with_the_same_place() {
+        let (publisher, before) = remote();
+        assert_eq!(count(&before, "k0").await, Ok(1));
+        publisher.is_down.store(true, Ordering::SeqCst);
+        for (url, roots, found) in [
+            ("https://id.example/keys", "", Ok(1)),
+            ("https://other.example/keys", "", Err(AuthError::Unavailable)),
+            ("https://id.example/keys", "roots.pem", Err(AuthError::Unavailable)),
+        ] {
+            let (url, roots, known) = (url.into(), roots.into(), Arc::default());
+            let mut source = Source { url, roots, known, ..before.0.clone() };
+            source.continue_from(&before.0);
+            assert_eq!(count(&Remote(source), "k0").await, found);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -48,6 +48,19 @@ async fn vectors(tokens: &Tokens, is_good: impl Fn(&Value) -> bool) {
 }
 
 #[tokio::test]
+async fn a_token_is_good_by_the_key_that_it_is_signed_with_and_no_other() {
+    let other = Keys::of_secret(&[b'x'; 32]).unwrap();
+    let own = Keys::of_secret(SECRET).unwrap();
+    let settings = settings(other.clone().and(own.clone()));
+    let exp = now_ms() / 1000 + 100;
+    let token = signed(&json!({ "sub": "ann", "iss": ISSUER, "aud": "stompbox", "exp": exp }));
+    let proof = ask(&tokens(settings.clone()), &token).await.unwrap().proof;
+    let proofs = |keys| Settings { keys, ..settings.clone() }.proofs().collect::<Vec<_>>();
+    assert_eq!(proofs(own), [proof]);
+    assert!(!proofs(other).contains(&proof) && settings.proofs().count() == 2);
+}
+
+#[tokio::test]
 async fn algorithms_that_are_not_listed_are_refused() {
     let keys = Keys::of_secret(SECRET).unwrap().and(Keys::of_pem(PEM).unwrap());
     let tokens = tokens(Settings { algorithms: vec![Algorithm::Es256], ..settings(keys) });
