@@ -4,9 +4,10 @@
 //! read buffer that all connections of a shard share, because tungstenite's own reader keeps
 //! its largest buffer for ever.
 
+mod compressing;
 pub mod deflate;
-mod flate;
 pub mod handshake;
+mod inflating;
 pub mod reader;
 
 use std::cell::{Cell, RefCell};

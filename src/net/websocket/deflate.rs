@@ -12,7 +12,7 @@ use http::header::SEC_WEBSOCKET_EXTENSIONS;
 use http::{HeaderMap, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::OpCode;
 
-use super::{flate, head_len, put_head};
+use super::{compressing, head_len, inflating, put_head};
 use crate::message::{Framing, Image, PLAIN_FRAMINGS, Tail};
 
 /// How the server compresses.
@@ -64,7 +64,7 @@ pub fn negotiate(headers: &HeaderMap, settings: Settings) -> Option<(Agreed, Hea
 /// The first octets, `max` at most, of a compressed message of which the beginning is there: for
 /// readers that want no more of it.
 pub fn beginning(message: &[u8], max: usize) -> Vec<u8> {
-    flate::beginning(message, max)
+    inflating::beginning(message, max)
 }
 
 /// What a client would do, as far as it matters here.
@@ -157,7 +157,7 @@ struct Deflated {
 impl Deflated {
     fn deflate(&self, octets: &[u8]) -> Option<Bytes> {
         let is_worth_it = octets.len() >= self.settings.min_bytes;
-        is_worth_it.then(|| flate::deflate(octets, self.settings.level, self.window_bits))?
+        is_worth_it.then(|| compressing::deflate(octets, self.settings.level, self.window_bits))?
     }
 }
 

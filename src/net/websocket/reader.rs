@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-use super::flate::{self, InflateError};
+use super::inflating::{self, InflateError};
 
 /// Assembles a client's frames to messages. Holds no memory between messages.
 #[derive(Debug)]
@@ -282,7 +282,7 @@ impl Reader {
 
     fn inflated(&self, message: &[u8]) -> Result<Bytes, Violation> {
         let max = self.max_message_bytes;
-        flate::inflate(message, max).map_err(|error| match error {
+        inflating::inflate(message, max).map_err(|error| match error {
             InflateError::Invalid => Violation::NotDeflate,
             InflateError::TooLong => Violation::TooLong { size: max as u64 + 1, max },
         })
@@ -501,7 +501,7 @@ mod tests {
     #[test]
     fn a_message_over_the_limit_when_decompressed_is_refused_without_being_held() {
         for (size, is_taken) in [(1000, true), (1001, false), (1 << 24, false)] {
-            let bomb = flate::deflate(&vec![b'a'; size], 9, 15).unwrap();
+            let bomb = super::super::compressing::deflate(&vec![b'a'; size], 9, 15).unwrap();
             let read = inflate(&frame(0xc1, &bomb[..bomb.len().min(0xffff)]), 100);
             assert_eq!(read.is_ok(), is_taken, "{size}");
             assert!(is_taken || read.unwrap_err().close_code() == 1009);

@@ -1,13 +1,12 @@
-//! The compressors and the decompressor that all WebSockets of a shard take in turn.
+//! The decompressor that all WebSockets of a shard take in turn.
 //!
-//! Nothing is remembered from one message to the next, so that none of them is anybody's own:
-//! a compressor holds some 300 KB and a decompressor 40 KB, which no connection could keep.
+//! Nothing is remembered from one message to the next, so that it is nobody's own: it holds
+//! 40 KB, which no connection could keep.
 
-use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::Cell;
 
 use bytes::Bytes;
-use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+use flate2::{Decompress, FlushDecompress, Status};
 
 /// Why a message cannot be decompressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,36 +15,6 @@ pub(super) enum InflateError {
     Invalid,
     /// It becomes longer than allowed.
     TooLong,
-}
-
-/// Compresses a message as RFC 7692 section 7.2.1 says; `None` where that makes it no shorter.
-pub(super) fn deflate(message: &[u8], level: u8, window_bits: u8) -> Option<Bytes> {
-    let key = (level, window_bits);
-    let known = COMPRESSORS.with_borrow_mut(|compressors| {
-        let at = compressors.iter().position(|(of, _)| *of == key)?;
-        Some(compressors.swap_remove(at).1)
-    });
-    let mut compressor =
-        known.unwrap_or_else(|| Compress::new_with_window_bits(Compression::new(level.into()), false, window_bits));
-    // A broken compressor costs what it would have saved, and not the connections.
-    let compressed = catch_unwind(AssertUnwindSafe(|| compress(&mut compressor, message))).ok()??;
-    // Reset with output that had no room yet, zlib-rs would put it before the next message's: only
-    // one that has given all is used again.
-    COMPRESSORS.with_borrow_mut(|compressors| compressors.push((key, compressor)));
-    (compressed.len() < message.len()).then(|| compressed.into())
-}
-
-fn compress(compressor: &mut Compress, message: &[u8]) -> Option<Vec<u8>> {
-    compressor.reset();
-    let mut out = Vec::with_capacity(message.len() + message.len() / 4 + FIRST_BYTES);
-    compressor.compress_vec(message, &mut out, FlushCompress::Sync).ok()?;
-    let is_whole = compressor.total_in() == message.len() as u64 && out.len() < out.capacity();
-    if !is_whole || !out.ends_with(&FLUSHED) {
-        return None;
-    }
-    out.truncate(out.len() - FLUSHED.len());
-    out.shrink_to_fit();
-    Some(out)
 }
 
 /// Decompresses a message as RFC 7692 section 7.2.2 says, to at most `max` octets: of what
@@ -126,7 +95,6 @@ const USUAL_RATIO: usize = 4;
 const FIRST_BYTES: usize = 64;
 
 thread_local! {
-    static COMPRESSORS: RefCell<Vec<((u8, u8), Compress)>> = const { RefCell::new(Vec::new()) };
     static DECOMPRESSOR: Cell<Option<Decompress>> = const { Cell::new(None) };
 }
 
@@ -134,6 +102,7 @@ thread_local! {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::compressing::deflate;
     use super::*;
 
     /// RFC 7692 section 7.2.3.
@@ -170,46 +139,7 @@ mod tests {
         assert_eq!(inflate(&[0x00, 0x09, 0x00, 0xf6, 0xff, 0x48, 0x65], 1000), Err(InflateError::Invalid));
     }
 
-    #[test]
-    fn what_would_become_no_shorter_is_not_compressed() {
-        let mut noise = vec![0; 5000];
-        getrandom::fill(&mut noise).unwrap();
-        assert_eq!(deflate(&noise, 9, 15), None);
-        assert_eq!(deflate(b"", 9, 15), None);
-    }
-
-    #[test]
-    fn noise_leaves_nothing_in_the_compressor_for_the_next_message() {
-        let mut noise = vec![0; 40_000];
-        getrandom::fill(&mut noise).unwrap();
-        for turn in 0..400 {
-            let size = turn * 100;
-            assert_eq!(deflate(&noise[..size], 6, 15), None);
-            let text = "text ".repeat(turn + 20);
-            let octets = deflate(text.as_bytes(), 6, 15).unwrap();
-            assert_eq!(inflate(&octets, text.len()), Ok(Bytes::from(text)));
-        }
-        COMPRESSORS.with_borrow(|compressors| assert_eq!(compressors.len(), 1));
-    }
-
-    #[test]
-    fn a_small_window_is_kept_to() {
-        let mut message = vec![0; 600];
-        getrandom::fill(&mut message).unwrap();
-        message.extend(message.clone());
-        assert!(deflate(&message, 9, 15).is_some_and(|octets| octets.len() < 700));
-        // its repetition is farther away than 512 octets
-        assert_eq!(deflate(&message, 9, 9), None);
-    }
-
     proptest! {
-        #[test]
-        fn what_is_compressed_reads_the_same(text in "[a-c]{0,3000}", level in 1_u8..=9, window_bits in 9_u8..=15) {
-            if let Some(octets) = deflate(text.as_bytes(), level, window_bits) {
-                prop_assert_eq!(inflate(&octets, text.len()), Ok(Bytes::from(text)));
-            }
-        }
-
         #[test]
         fn garbage_never_panics_nor_exceeds_the_limit(octets in proptest::collection::vec(any::<u8>(), 0..200), max in 0..500_usize) {
             if let Ok(read) = inflate(&octets, max) {
