@@ -4,6 +4,8 @@
 //! makes payloads, it does so all the time instead of once a period. The row without it tells what
 //! the machine itself adds: a thread that loses its core stands for milliseconds whatever it does.
 //! `waits` has nothing of that: it counts how often a thread gave its core up to wait for a lock.
+//! The last row is `Metrics::record` of events that are parsed already: a copy of three names and
+//! the one lock it takes, which is held for less than the whole.
 
 #![allow(
     clippy::print_stdout,
@@ -20,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use hdrhistogram::Histogram;
-use stompbox::feeds::events::{Events, Moment, Profile, Settings};
+use stompbox::feeds::events::{Event, Events, Metrics, Moment, Profile, Settings};
 
 fn main() {
     // What `cargo test --benches` asks for: that it runs.
@@ -31,19 +33,62 @@ fn main() {
     for payloads in [false, true] {
         run(payloads, Duration::from_secs(seconds));
     }
+    record(Duration::from_secs(seconds));
 }
 
-fn run(payloads: bool, time: Duration) {
-    let now = || Moment { wall: Utc::now(), steady: Instant::now() };
-    let settings = Settings {
+fn record(time: Duration) {
+    let metrics = Metrics::new(settings(), now());
+    let parsed: Vec<Event> = (0..BODIES).map(|n| Event::parse(event(n).as_bytes(), now().wall).unwrap()).collect();
+    let mut taken = Histogram::<u64>::new(3).unwrap();
+    let (begun, waited) = (Instant::now(), waits());
+    loop {
+        for some in parsed.chunks(1000) {
+            for event in some {
+                let before = now();
+                metrics.record(event, before);
+                taken.record(u64::try_from(before.steady.elapsed().as_nanos()).unwrap()).unwrap();
+            }
+            // Counts what waits: without it this thread would run ahead until it has to wait.
+            metrics.overflow();
+        }
+        if begun.elapsed() >= time {
+            break;
+        }
+    }
+    row("recording alone, one thread", &taken, 0, waits() - waited);
+}
+
+fn row(name: &str, taken: &Histogram<u64>, payloads: u64, waited: u64) {
+    let us = |nanos: u64| nanos as f64 / 1000.0;
+    let at = |quantile| us(taken.value_at_quantile(quantile));
+    println!(
+        "| {name} | {} | {payloads} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {waited} |",
+        taken.len(),
+        at(0.5),
+        at(0.99),
+        at(0.999),
+        at(0.9999),
+        us(taken.max()),
+    );
+}
+
+fn now() -> Moment {
+    Moment { wall: Utc::now(), steady: Instant::now() }
+}
+
+fn settings() -> Settings {
+    Settings {
         profile: Profile::Documented,
         event_types: 1000,
         sources: 1000,
         users: 100_000,
         recent_events: 10_000,
         recent_bytes: 16 << 20,
-    };
-    let events = Events::new(settings, now());
+    }
+}
+
+fn run(payloads: bool, time: Duration) {
+    let events = Events::new(settings(), now());
     for n in 0..USERS {
         events.accept_json(event(n).as_bytes(), now()).unwrap();
     }
@@ -89,20 +134,8 @@ fn run(payloads: bool, time: Duration) {
             waited += waits;
         }
     });
-    let us = |nanos: u64| nanos as f64 / 1000.0;
-    let at = |quantile| us(all.value_at_quantile(quantile));
-    println!(
-        "| {} | {} | {} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {} |",
-        if payloads { "beside endless payloads" } else { "alone" },
-        all.len(),
-        made.load(Ordering::Relaxed),
-        at(0.5),
-        at(0.99),
-        at(0.999),
-        at(0.9999),
-        us(all.max()),
-        waited
-    );
+    let name = if payloads { "beside endless payloads" } else { "alone" };
+    row(name, &all, made.load(Ordering::Relaxed), waited);
 }
 
 /// How often this thread has waited so far, for anything; zero where the system does not tell.

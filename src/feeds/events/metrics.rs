@@ -1,9 +1,11 @@
 //! The aggregator: events in, every number of both payloads out.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
+use tracing::warn;
 
 use super::distinct::Distinct;
 use super::event::{Event, Severity};
@@ -22,62 +24,57 @@ use super::{Gauges, Moment, Settings, lock};
 /// Rates and windows follow the steady clock, so a stepping wall clock does not disturb them;
 /// the wall clock only labels.
 ///
-/// [`Self::record`] only notes the event, under a lock that is held for a push: nobody waits
-/// there for longer than some tens of nanoseconds. The tables have a lock of their own, which
-/// the one who reads may hold for milliseconds; a recorder takes it only where it is free, to
-/// work off some of the notes (20 µs, once in 32 events), or where thousands of notes wait. So an
-/// event is in a payload with all of its numbers or with none.
+/// [`Self::record`] only notes the event, under a lock that is held for a push. A thread of its
+/// own counts the notes; the tables have a lock that the recorders never take, and who reads
+/// counts what is noted first. So an event is in a payload with all of its numbers or with none.
 #[derive(Debug)]
 pub struct Metrics {
-    settings: Settings,
-    // Swapped as a whole by a reset: an event is counted before it or after it, never half.
-    tables: RwLock<Arc<Tables>>,
+    tables: Arc<Tables>,
 }
 
 impl Metrics {
     /// Starts counting at that time.
     pub fn new(settings: Settings, now: Moment) -> Self {
-        let tables = RwLock::new(Arc::new(Tables::new(&settings, now)));
-        Self { settings, tables }
+        let tables = Arc::new(Tables::new(settings, now));
+        let counted = Arc::clone(&tables);
+        if let Err(error) = thread::Builder::new().name("events".into()).spawn(move || counted.count()) {
+            warn!(%error, "no thread that counts events: they are counted where a payload is made");
+        }
+        Self { tables }
     }
 
     /// Counts one event that was received at that time.
+    ///
+    /// Waits where thousands are not counted yet, until some are.
     pub fn record(&self, event: &Event, now: Moment) {
-        self.tables().record(event, now);
+        self.tables.pending.push(Note::new(event, now));
     }
 
     /// Forgets everything and starts anew.
     pub fn reset(&self, now: Moment) {
-        let fresh = Arc::new(Tables::new(&self.settings, now));
-        *self.tables.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        let mut counts = self.tables.up_to_date();
+        *counts = Counts::new(&self.tables.settings, now);
     }
 
     /// How many events were counted in the row `other` because their name has no row.
     pub fn overflow(&self) -> Overflow {
-        let tables = self.tables();
-        let counts = tables.up_to_date();
+        let counts = self.tables.up_to_date();
         Overflow { event_types: counts.types.overflowed(), sources: counts.sources.overflowed() }
     }
 
     pub(super) fn read(&self, now: Moment) -> Reading {
-        self.tables().read(now)
+        self.tables.up_to_date().read(now)
     }
 
     /// What costs little to know.
     pub(super) fn gauges(&self, now: Moment) -> Gauges {
-        let tables = self.tables();
-        let second = tables.second(now.steady);
-        let counts = tables.up_to_date();
-        let reading = counts.totals.read(second, now.wall);
-        Gauges {
-            rate: reading.current_rate(),
-            error_rate: reading.last_5_minutes.error_rate(),
-            p95_ms: counts.recent.merged(second).summary().p95,
-        }
+        self.tables.up_to_date().gauges(now)
     }
+}
 
-    fn tables(&self) -> Arc<Tables> {
-        Arc::clone(&self.tables.read().unwrap_or_else(PoisonError::into_inner))
+impl Drop for Metrics {
+    fn drop(&mut self) {
+        self.tables.pending.close();
     }
 }
 
@@ -92,59 +89,38 @@ pub struct Overflow {
 
 #[derive(Debug)]
 struct Tables {
-    started: Moment,
-    pending: Mutex<Pending>,
-    // Where both are locked, `counts` is first: notes are then counted in their order.
+    settings: Settings,
+    pending: Pending,
+    // Locked before notes are taken: they are then counted in their order.
     counts: Mutex<Counts>,
 }
 
 impl Tables {
-    fn new(settings: &Settings, now: Moment) -> Self {
-        Self { started: now, pending: Mutex::default(), counts: Mutex::new(Counts::new(settings, now.wall)) }
+    fn new(settings: Settings, now: Moment) -> Self {
+        Self { pending: Pending::default(), counts: Mutex::new(Counts::new(&settings, now)), settings }
     }
 
-    fn record(&self, event: &Event, now: Moment) {
-        let note = Note::new(event, self.second(now.steady), now.wall);
-        let Some(batches) = lock(&self.pending).push(note) else { return };
-        let counts = if batches < MAX_BATCHES { self.counts_if_free() } else { Some(lock(&self.counts)) };
-        if let Some(mut counts) = counts {
-            // One more than came, so that what a long reading left is worked off.
-            for _ in 0..2 {
-                let batch = lock(&self.pending).pop();
-                counts.record(batch);
-            }
+    /// Counts each batch that is full, until the end.
+    fn count(&self) {
+        while self.pending.wait() {
+            let mut counts = lock(&self.counts);
+            counts.record(self.pending.pop());
         }
-    }
-
-    fn read(&self, now: Moment) -> Reading {
-        let second = self.second(now.steady);
-        self.up_to_date().read(second, now.wall)
     }
 
     /// The counts with every event that was noted before.
     fn up_to_date(&self) -> MutexGuard<'_, Counts> {
+        self.pending.announce();
         let mut counts = lock(&self.counts);
-        let noted = lock(&self.pending).take();
+        let noted = self.pending.take();
         noted.into_iter().for_each(|batch| counts.record(batch));
         counts
-    }
-
-    fn counts_if_free(&self) -> Option<MutexGuard<'_, Counts>> {
-        match self.counts.try_lock() {
-            Ok(counts) => Some(counts),
-            Err(TryLockError::Poisoned(counts)) => Some(counts.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
-    /// Whole seconds since the start; a time before it (a race with a reset) is the start.
-    fn second(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.started.steady).as_secs()
     }
 }
 
 #[derive(Debug)]
 struct Counts {
+    started: Instant,
     totals: Totals,
     recent: RecentLatencies,
     types: Names,
@@ -154,9 +130,10 @@ struct Counts {
 }
 
 impl Counts {
-    fn new(settings: &Settings, now: DateTime<Utc>) -> Self {
+    fn new(settings: &Settings, now: Moment) -> Self {
         Self {
-            totals: Totals::new(now),
+            started: now.steady,
+            totals: Totals::new(now.wall),
             recent: RecentLatencies::default(),
             types: Names::new(settings.event_types),
             sources: Names::new(settings.sources),
@@ -167,8 +144,9 @@ impl Counts {
 
     fn record(&mut self, batch: Vec<Note>) {
         for note in batch {
-            let Note { severity, latency, second, received_at, .. } = note;
-            self.totals.record(severity, latency, second, received_at);
+            let Note { severity, latency, received, .. } = note;
+            let second = self.second(received);
+            self.totals.record(severity, latency, second, received.wall);
             if let Some(latency) = latency {
                 self.recent.record(latency, second);
             }
@@ -176,12 +154,13 @@ impl Counts {
             self.sources.record(&note.source, severity.is_error(), latency);
             if let Some(user_id) = note.user_id {
                 self.users.note(&user_id, second);
-                self.top_users.note(user_id, received_at);
+                self.top_users.note(user_id, received.wall);
             }
         }
     }
 
-    fn read(&mut self, second: u64, now: DateTime<Utc>) -> Reading {
+    fn read(&mut self, now: Moment) -> Reading {
+        let second = self.second(now);
         let (last_hour, last_day) = self.users.active(second);
         Reading {
             recent_latency: self.recent.merged(second).summary(),
@@ -190,8 +169,23 @@ impl Counts {
             unique_types: self.types.distinct(),
             unique_sources: self.sources.distinct(),
             users: Users { unique: self.users.total(), last_hour, last_day, top: self.top_users.top(10) },
-            ..self.totals.read(second, now)
+            ..self.totals.read(second, now.wall)
         }
+    }
+
+    fn gauges(&self, now: Moment) -> Gauges {
+        let second = self.second(now);
+        let reading = self.totals.read(second, now.wall);
+        Gauges {
+            rate: reading.current_rate(),
+            error_rate: reading.last_5_minutes.error_rate(),
+            p95_ms: self.recent.merged(second).summary().p95,
+        }
+    }
+
+    /// Whole seconds since the start; a time before it (a race with a reset) is the start.
+    fn second(&self, now: Moment) -> u64 {
+        now.steady.saturating_duration_since(self.started).as_secs()
     }
 }
 
@@ -285,7 +279,3 @@ impl RecentLatencies {
         merged
     }
 }
-
-/// Full batches of notes that wait before a recorder waits for the tables: what comes within
-/// 10 ms at 400,000 events a second; 4 MB where each of the notes has the longest names.
-const MAX_BATCHES: usize = 128;

@@ -7,6 +7,7 @@ mod documented;
 mod event;
 mod intake;
 mod peers;
+mod pending;
 mod rates;
 mod recording;
 mod store;
