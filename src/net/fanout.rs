@@ -256,8 +256,11 @@ impl Fanout {
                 self.broker.stats().conditions.add(looks as u64);
             }
             for routes in lists {
+                let mut before = None;
                 for route in routes.iter() {
-                    let alone = is_alone.then_some(slice.now);
+                    // What one connection gets many times leaves in one write.
+                    let is_first = before.replace(route.connection) != Some(route.connection);
+                    let alone = (is_alone && is_first).then_some(slice.now);
                     if let Some(connection) = self.find(route.connection)
                         && isolate(&connection, |connection| connection.deliver(route, message, alone))
                     {
