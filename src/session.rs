@@ -85,6 +85,11 @@ pub trait Session {
     /// What kind of trouble the session ended with, in fixed words: nothing that the peer wrote.
     fn trouble(&self) -> Option<&'static str>;
 
+    /// The limit of the session's own that it ended at, by the name that counters have for it.
+    fn limit(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Messages not sent because they are not text and the transport carries only that.
     fn unsendable(&self) -> u64;
 }

@@ -42,15 +42,47 @@ fn the_limits_table_names_every_limit_of_stomp_and_each_with_its_default() {
 }
 
 #[test]
+fn every_limit_of_the_table_has_a_test() {
+    let sources = sources();
+    for (_, test) in LIMITS_ELSEWHERE {
+        assert!(sources.iter().any(|source| source.contains(&format!("fn {test}("))), "there is no {test}");
+    }
+    for Row { key, .. } in table("## Limits and guarantees") {
+        let is_provoked = LIMITS_TABLE.contains(&format!("\"{key}\""));
+        assert!(is_provoked || LIMITS_ELSEWHERE.iter().any(|(of, _)| *of == key), "{key} has no test");
+    }
+}
+
+/// Provokes most limits, and reads what the table says of them.
+const LIMITS_TABLE: &str = include_str!("app/limits_table.rs");
+
+/// Limits, or what is said of them beside an ERROR, that other tests provoke.
+const LIMITS_ELSEWHERE: [(&str, &str); 16] = [
+    ("stomp.limits.open_tickets", "reading_stops_while_too_many_tickets_are_open"),
+    ("mailbox.messages", "each_overflow_does_what_it_says_and_nobody_else_notices"),
+    ("limits.connections", "connections_of_all_and_of_an_address_end_at_the_limit_and_begin_again_below_it"),
+    ("limits.connections", "a_peer_for_whom_there_is_no_place_is_told_so"),
+    ("limits.connections", "a_peer_for_whom_there_is_no_place_is_closed"),
+    (
+        "limits.session_messages_per_second",
+        "who_sends_faster_than_it_may_is_told_or_read_more_slowly_and_nothing_is_lost",
+    ),
+    ("limits.address_bytes_per_second", "octets_beyond_the_rate_of_an_address_are_waited_for"),
+    ("queues.messages", "a_full_queue_gives_up_its_oldest_where_that_is_the_setting"),
+    ("sockjs.payload_bytes", "a_message_of_the_limit_is_taken_and_one_octet_more_closes_with_1009_and_the_reason"),
+    ("sockjs.payload_bytes", "a_message_of_the_limit_when_decompressed_is_taken_and_one_octet_more_is_1009"),
+    ("sockjs.inbox_bytes", "a_client_that_only_sends_is_bounded"),
+    ("sockjs.sessions_per_address", "an_address_has_only_so_many_sessions"),
+    ("auth.checks_waiting", "a_flood_of_passwords_is_told_to_come_later"),
+    ("auth.checks_waiting_per_address", "a_flood_of_passwords_is_told_to_come_again"),
+    ("server.http_header_timeout", "a_head_that_comes_octet_by_octet_is_cut_off_in_time"),
+    ("server.dead_peer_timeout", "an_accepted_socket_notices_a_peer_that_vanished"),
+];
+
+#[test]
 fn every_case_and_test_of_the_conformance_table_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut sources = Vec::new();
-    for folder in ["src", "tests/app", "tests/clients/python", "tests/queues"] {
-        read_all(&root.join(folder), folder == "src", &mut sources);
-    }
-    for folder in ["tests", "tests/clients"] {
-        read_all(&root.join(folder), false, &mut sources);
-    }
+    let sources = sources();
     let is_there = |name: &str| {
         ["1.0", "1.1", "1.2"].iter().any(|v| root.join(format!("fixtures/stomp/{v}/{name}.bytes")).exists())
             || [format!("fn {name}("), format!("def {name}("), format!("test('{name}'")]
@@ -65,6 +97,19 @@ fn every_case_and_test_of_the_conformance_table_exists() {
     assert!(names.len() > 100, "only {names:?}");
     let missing: Vec<_> = names.iter().filter(|name| !is_there(name)).collect();
     assert!(missing.is_empty(), "in the table alone: {missing:?}");
+}
+
+/// What tests are in.
+fn sources() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = Vec::new();
+    for folder in ["src", "tests/app", "tests/clients/python", "tests/queues"] {
+        read_all(&root.join(folder), folder == "src", &mut sources);
+    }
+    for folder in ["tests", "tests/clients"] {
+        read_all(&root.join(folder), false, &mut sources);
+    }
+    sources
 }
 
 /// The texts in a folder, and where `is_deep` in those below it.

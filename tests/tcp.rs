@@ -58,6 +58,21 @@ fn after_error_the_server_closes() {
 }
 
 #[test]
+fn a_peer_for_whom_there_is_no_place_is_told_so() {
+    with_server("limits.connections = 1", async |server| {
+        let mut first = server.connected().await;
+        let text = "the server has 1 connections, as many as it may; try again later";
+        let head = "ERROR\nmessage:Limit exceeded\ncontent-type:text/plain\n";
+        let told = server.open().await.rest().await;
+        assert_eq!(told, format!("{head}content-length:{}\n\n{text}\0\n", text.len()));
+        first.send("DISCONNECT\nreceipt:bye\n\n\0").await;
+        assert_eq!(first.rest().await, "RECEIPT\nreceipt-id:bye\n\n\0");
+        drop(first);
+        while !server.try_connect().await {}
+    });
+}
+
+#[test]
 fn after_the_receipt_of_disconnect_the_server_closes() {
     with_server("stomp.disconnect_timeout = \"10ms\"", async |server| {
         let mut peer = server.connected().await;
@@ -263,6 +278,13 @@ impl Server {
     async fn stop(self) {
         self.stop.send(()).unwrap();
         self.run.await.unwrap().unwrap();
+    }
+
+    /// Whether there is a place for another.
+    async fn try_connect(&self) -> bool {
+        let mut peer = self.open().await;
+        let _ = peer.stream.write_all(b"CONNECT\naccept-version:1.2\nhost:h\n\n\0").await;
+        peer.frame().await.starts_with("CONNECTED\n")
     }
 
     async fn open(&self) -> Peer<TcpStream> {

@@ -53,6 +53,18 @@ fn handshake_and_frames_come_in_any_cut() {
 }
 
 #[test]
+fn a_peer_for_whom_there_is_no_place_is_closed() {
+    with_server("limits.connections = 1", async |server| {
+        let _first = server.tls().await.connected().await;
+        let mut second = server.tcp().await;
+        let mut told = Vec::new();
+        // Closed over what it has sent already, it may be a reset.
+        let _ = second.read_to_end(&mut told).await;
+        assert!(told.is_empty(), "{:?}", told.escape_ascii().to_string());
+    });
+}
+
+#[test]
 fn a_megabyte_passes_whole_both_ways() {
     with_server("", async |server| {
         let mut peer = server.tls().await.connected().await;

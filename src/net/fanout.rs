@@ -194,6 +194,7 @@ impl Fanout {
             drop(connections);
             let exceeded = Exceeded::Memory { bytes: largest.waiting(), max };
             self.broker.stats().slow_consumers.add(1);
+            self.limiter.note(exceeded.name());
             isolate(&largest, |connection| {
                 connection.end(Trouble::Exceeded(exceeded));
                 false

@@ -31,6 +31,7 @@ pub use self::body::{RequestBody, RequestBodyError};
 use self::io::{Activity, Busy, HttpIo};
 pub use self::lane::Shortcut;
 use super::accept::{Acceptor, Listener};
+use super::limits::Limiter;
 use super::proxy::Proxies;
 use super::stream::Stream;
 use crate::session::Exceeded;
@@ -75,15 +76,25 @@ pub async fn serve<H, F, B>(
 {
     let tasks = TaskTracker::new();
     let proxies = listener.proxies.clone();
+    let limiter = listener.limiter.clone();
     let mut acceptor = Acceptor::new(listener, refusal);
     while let Some((stream, peer)) = acceptor.accept(&shutdown).await {
         let (handle, proxies, on_panic) = (handle.clone(), proxies.get(), on_panic.clone());
-        let shutdown = shutdown.clone();
+        let (shutdown, limiter) = (shutdown.clone(), limiter.clone());
         tasks.spawn_local(async move {
-            let served = serve_connection(stream, (peer, proxies), settings, shutdown, handle);
+            let activity = Arc::new(Activity::default());
+            let io = HttpIo::new(stream, Arc::clone(&activity));
+            let served = serve_connection(io, &activity, (peer, proxies), settings, &limiter, shutdown, handle);
             match AssertUnwindSafe(served).catch_unwind().await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => debug!(%peer, %error, "http connection ended"),
+                Ok(Err(error)) => {
+                    debug!(%peer, %error, "http connection ended");
+                    if error.is_parse_too_large() {
+                        limiter.note("http_head_bytes");
+                    } else if error.is_timeout() && activity.owes_head() {
+                        limiter.note("http_header_timeout");
+                    }
+                }
                 Err(_) => {
                     error!(%peer, "an HTTP connection is given up after a panic");
                     on_panic();
@@ -97,9 +108,11 @@ pub async fn serve<H, F, B>(
 }
 
 async fn serve_connection<H, F, B>(
-    stream: Stream,
+    io: HttpIo,
+    activity: &Arc<Activity>,
     (peer, proxies): (SocketAddr, Arc<Proxies>),
     settings: Settings,
+    limiter: &Limiter,
     shutdown: CancellationToken,
     handle: H,
 ) -> Result<(), hyper::Error>
@@ -109,16 +122,14 @@ where
     B: Body<Data: From<Bytes>> + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let activity = Arc::new(Activity::default());
-    let noted = Arc::clone(&activity);
-    let io = HttpIo::new(stream, Arc::clone(&activity));
+    let (noted, limiter) = (Arc::clone(activity), limiter.clone());
     let shortcut = io.shortcut();
     let service = service_fn(move |request: Request<Incoming>| {
         let busy = noted.begin();
         let answer = if noted.lacks_tls() {
             None
         } else {
-            let mut request = request.map(|body| RequestBody::new(body, settings.body_timeout));
+            let mut request = request.map(|body| RequestBody::new(body, settings.body_timeout, limiter.clone()));
             let client = proxies.client(request.headers(), peer);
             request.extensions_mut().insert(PeerAddress(client));
             if let Some(subject) = noted.subject() {

@@ -126,13 +126,13 @@ impl Limiter {
     }
 
     fn reached(&self, exceeded: Exceeded) -> Exceeded {
-        self.note(exceeded);
+        self.note(exceeded.name());
         exceeded
     }
 
     /// Counts a limit that was reached.
-    pub(super) fn note(&self, exceeded: Exceeded) {
-        self.0.reached.add(exceeded.name());
+    pub(super) fn note(&self, limit: &'static str) {
+        self.0.reached.add(limit);
     }
 
     /// Notes how much waits for a shard's clients.

@@ -117,6 +117,31 @@ pub enum DecodeError {
     },
 }
 
+impl DecodeError {
+    /// The limit that was reached, as the settings name it.
+    pub fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::CommandTooLong { .. } => Some("command_bytes"),
+            Self::HeaderTooLong { .. } => Some("header_line_bytes"),
+            Self::HeadTooLong { .. } => Some("head_bytes"),
+            Self::TooManyHeaders { .. } => Some("headers"),
+            Self::BodyTooLong { .. } => Some("body_bytes"),
+            Self::FrameTooLongBeforeConnected { .. } => Some("unconnected_frame_bytes"),
+            Self::UnknownCommand { .. }
+            | Self::NotAHeader { .. }
+            | Self::HeaderNotUtf8 { .. }
+            | Self::LoneCarriageReturn { .. }
+            | Self::CrlfBefore1_2
+            | Self::UndefinedEscape { .. }
+            | Self::NulInHead
+            | Self::NulBeforeHeaders
+            | Self::BadContentLength { .. }
+            | Self::NoNulAfterBody { .. }
+            | Self::BodyNotAllowed { .. } => None,
+        }
+    }
+}
+
 struct Escape(Option<char>);
 
 impl std::fmt::Display for Escape {

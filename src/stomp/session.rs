@@ -60,8 +60,8 @@ pub struct Session {
     requests: Requests,
     outbox: Outbox,
     expiry: Option<Box<Expiry>>,
-    /// What kind of trouble the session ended with.
-    trouble: Option<&'static str>,
+    /// What the session ended with.
+    error: Option<Box<SessionError>>,
     frames_in: u64,
     unsendable: u64,
 }
@@ -114,7 +114,7 @@ impl Session {
             requests: Requests::default(),
             outbox: Outbox::default(),
             expiry: None,
-            trouble: None,
+            error: None,
             frames_in: 0,
             unsendable: 0,
         }
@@ -298,7 +298,12 @@ impl Session {
     /// What kind of trouble the session ended with: the `message` of its ERROR, which holds
     /// nothing that the peer wrote.
     pub fn trouble(&self) -> Option<&'static str> {
-        self.trouble
+        self.error.as_ref().map(|error| error.summary())
+    }
+
+    /// The limit that it ended at, by the name that counters have for it.
+    pub fn limit(&self) -> Option<&'static str> {
+        self.error.as_ref().and_then(|error| error.limit())
     }
 
     /// Frames taken from the client.
@@ -433,12 +438,12 @@ impl Session {
         if let Some(receipt) = receipt {
             writer.header("receipt-id", receipt);
         }
-        self.trouble = Some(error.summary());
         let body = error.to_string();
         writer.header("content-type", "text/plain");
         writer.header("content-length", &body.len().to_string());
         self.transmit(&writer.finish(body.as_bytes()));
         self.close(error.close_reason());
+        self.error = Some(Box::new(error));
     }
 
     fn close(&mut self, reason: CloseReason) {

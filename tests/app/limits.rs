@@ -96,6 +96,9 @@ async fn who_sends_faster_than_it_may_is_told_or_read_more_slowly_and_nothing_is
         assert_eq!(client.frame().await.body, n.to_string());
     }
     assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
+    client.subscribe("b", "/topic/$sys/broker", "").await;
+    let counters: serde_json::Value = serde_json::from_str(&client.frame().await.body).unwrap();
+    assert!(counters["limits"]["rate"].as_u64().unwrap() >= 1, "{counters}");
 }
 
 #[tokio::test]

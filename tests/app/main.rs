@@ -16,6 +16,7 @@ mod deflate;
 mod ending;
 mod http;
 mod limits;
+mod limits_table;
 mod logs;
 mod messages;
 mod peers;

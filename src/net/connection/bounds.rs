@@ -47,16 +47,12 @@ impl Waiting {
 
 impl Connection {
     pub(super) fn count_bytes(&self, state: &mut State, now: Instant, bytes: usize) {
-        let Some(rates) = &mut state.bounds.rates else { return };
-        let counted = rates.on_bytes(now, bytes);
-        self.check(state, counted);
+        self.rate(state, |rates| rates.on_bytes(now, bytes));
     }
 
     pub(super) fn count_messages(&self, state: &mut State, actions: &[TransactionAction]) {
-        let Some(rates) = &mut state.bounds.rates else { return };
-        let messages = actions.iter().filter(|action| matches!(action, TransactionAction::Publish(_))).count();
-        let counted = rates.on_messages(messages);
-        self.check(state, counted);
+        let messages = || actions.iter().filter(|action| matches!(action, TransactionAction::Publish(_))).count();
+        self.rate(state, |rates| rates.on_messages(messages()));
     }
 
     pub(super) fn count_connect(&self, state: &mut State) {
@@ -72,17 +68,24 @@ impl Connection {
     }
 
     pub(super) fn handle_bounds_timeout(&self, state: &mut State, now: Instant) {
-        if let Some(rates) = &mut state.bounds.rates {
-            let waited = rates.handle_timeout(now);
-            self.check(state, waited);
+        self.rate(state, |rates| rates.handle_timeout(now));
+    }
+
+    fn rate(&self, state: &mut State, count: impl FnOnce(&mut Rates) -> Result<(), Exceeded>) {
+        let Some(rates) = &mut state.bounds.rates else { return };
+        let waited = rates.waits();
+        let counted = count(rates);
+        if rates.waits() && !waited {
+            self.fanout.limiter().note("rate");
         }
+        self.check(state, counted);
     }
 
     fn check(&self, state: &mut State, counted: Result<(), Exceeded>) {
         if let Err(exceeded) = counted
             && !state.session.is_closed()
         {
-            self.fanout.limiter().note(exceeded);
+            self.fanout.limiter().note(exceeded.name());
             self.fail(state, Trouble::Exceeded(exceeded));
         }
     }

@@ -30,6 +30,9 @@ impl Connection {
         Queueing::note_unsent(state);
         let lost = state.mailbox.clear_deliveries();
         self.broker().stats().dropped_closed.add(lost as u64);
+        if let Some(limit) = state.session.limit() {
+            self.fanout.limiter().note(limit);
+        }
         let (sockjs_code, text) = reason.sockjs_close();
         let close = Close { websocket_code: reason.websocket_code(), sockjs_code, reason: text.into() };
         match state.session.trouble() {

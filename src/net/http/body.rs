@@ -13,18 +13,20 @@ use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
 use super::io::Busy;
+use crate::net::limits::Limiter;
 
 /// The body of a request, which has to come within a time.
 pub struct RequestBody {
     incoming: Incoming,
     limit: Duration,
+    limiter: Limiter,
     /// Runs from the first octets that had to be waited for.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl RequestBody {
-    pub(super) fn new(incoming: Incoming, limit: Duration) -> Self {
-        Self { incoming, limit, deadline: None }
+    pub(super) fn new(incoming: Incoming, limit: Duration, limiter: Limiter) -> Self {
+        Self { incoming, limit, limiter, deadline: None }
     }
 }
 
@@ -39,7 +41,10 @@ impl Body for RequestBody {
         }
         let deadline = body.deadline.get_or_insert_with(|| Box::pin(sleep(body.limit)));
         match deadline.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Some(Err(RequestBodyError::TooSlow { limit: body.limit }))),
+            Poll::Ready(()) => {
+                body.limiter.note("http_body_timeout");
+                Poll::Ready(Some(Err(RequestBodyError::TooSlow { limit: body.limit })))
+            }
             Poll::Pending => Poll::Pending,
         }
     }

@@ -66,12 +66,16 @@ impl Read for HttpIo {
         let Self { kind, ahead, activity, .. } = &mut *self;
         let stream = match kind {
             Kind::Plain(lane) => {
-                return stream::poll_read_most(&lane.socket, cx, buffer.remaining(), |octets| buffer.put_slice(octets));
+                return stream::poll_read_most(&lane.socket, cx, buffer.remaining(), |octets| {
+                    activity.hear();
+                    buffer.put_slice(octets);
+                });
             }
             Kind::Tls(stream) => stream,
         };
         if ahead.is_empty() {
             ready!(stream.poll_read(cx, |octets| {
+                activity.hear();
                 let fits = octets.len().min(buffer.remaining());
                 buffer.put_slice(&octets[..fits]);
                 ahead.extend_from_slice(&octets[fits..]);
@@ -140,6 +144,8 @@ impl Write for HttpIo {
 #[derive(Debug, Default)]
 pub(super) struct Activity {
     requests: AtomicUsize,
+    /// Whether all that came was a request that is answered.
+    is_answered: AtomicBool,
     is_blocked: AtomicBool,
     lacks_tls: AtomicBool,
     subject: OnceLock<Option<Arc<str>>>,
@@ -150,6 +156,17 @@ impl Activity {
     pub(super) fn begin(self: &Arc<Self>) -> Busy {
         self.requests.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(self))
+    }
+
+    /// Notes octets that came.
+    fn hear(&self) {
+        self.is_answered.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a peer that is waited for has begun a head, or never sent one: one that kept its
+    /// connection for another request owes none.
+    pub(super) fn owes_head(&self) -> bool {
+        !self.is_answered.load(Ordering::Relaxed)
     }
 
     /// Whether no request is under way and no octets of an answer wait for the socket: what may
@@ -176,5 +193,6 @@ pub(super) struct Busy(Arc<Activity>);
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
+        self.0.is_answered.store(true, Ordering::Relaxed);
     }
 }

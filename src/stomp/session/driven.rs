@@ -88,6 +88,10 @@ impl session::Session for Session {
         Self::trouble(self)
     }
 
+    fn limit(&self) -> Option<&'static str> {
+        Self::limit(self)
+    }
+
     fn unsendable(&self) -> u64 {
         Self::unsendable(self)
     }

@@ -265,6 +265,44 @@ impl SessionError {
         }
     }
 
+    /// The limit of `[stomp]` that was reached, as the settings name it.
+    pub fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::Decode(error) => error.limit(),
+            Self::NoConnect { .. } => Some("connect_timeout"),
+            Self::TooManySubscriptions { .. } => Some("subscriptions"),
+            Self::TooManyUnacked { .. } => Some("unacked"),
+            Self::TooManyTransactions { .. } => Some("transactions"),
+            Self::TransactionTooMany { .. } => Some("transaction_actions"),
+            Self::TransactionTooLarge { .. } => Some("transaction_bytes"),
+            Self::NotConnected { .. }
+            | Self::AlreadyConnected { .. }
+            | Self::UnexpectedCommand { .. }
+            | Self::MissingHeader { .. }
+            | Self::BadHeader { .. }
+            | Self::NoCommonVersion { .. }
+            | Self::UnknownHost { .. }
+            | Self::AccessRefused
+            | Self::Expired
+            | Self::Revoked
+            | Self::OtherPrincipal
+            | Self::LoginsBusy
+            | Self::Destination { .. }
+            | Self::DuplicateSubscription { .. }
+            | Self::UnknownMessage { .. }
+            | Self::DuplicateTransaction { .. }
+            | Self::UnknownTransaction { .. }
+            | Self::AcknowledgedGone { .. }
+            | Self::Refused { .. }
+            | Self::Silent { .. }
+            | Self::TooMuchWaiting { .. }
+            | Self::SlowConsumer { .. }
+            | Self::Exceeded(_)
+            | Self::ShuttingDown
+            | Self::Unavailable => None,
+        }
+    }
+
     /// How the connection is closed after the frame.
     pub fn close_reason(&self) -> CloseReason {
         match self {
