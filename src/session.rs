@@ -42,6 +42,9 @@ pub trait Session {
     /// Notes that the peer's WebSocket pinged: the transport has answered, but the client is there.
     fn handle_ping(&mut self, _now: Instant) {}
 
+    /// Notes that the driver does not read now: that nothing came is not the peer's silence.
+    fn handle_unread(&mut self, now: Instant);
+
     /// Ends the session for what the driver knows.
     fn handle_trouble(&mut self, now: Instant, trouble: Trouble);
 

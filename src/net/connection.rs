@@ -336,11 +336,7 @@ impl Connection {
         if state.ending.is_some() {
             return true;
         }
-        state.publishing.is_none()
-            && state.checking.is_none()
-            && !state.bounds.waits()
-            && state.session.wants_read()
-            && state.mailbox.octets_bytes() < ANSWER_BYTES
+        !state.is_held() && state.session.wants_read() && state.mailbox.octets_bytes() < ANSWER_BYTES
     }
 
     fn poll_write_ready(&self, state: &mut State, cx: &mut Context<'_>) -> bool {
@@ -391,6 +387,9 @@ impl Connection {
             && let Some(incoming) = self.io.handle_timeout(now)
         {
             self.on_incoming(state, now, incoming);
+        }
+        if state.is_held() {
+            state.session.handle_unread(now);
         }
         self.handle_bounds_timeout(state, now);
         state.session.handle_timeout(now);
@@ -480,6 +479,11 @@ impl State {
     /// Whether what is written now overtakes nothing.
     fn has_nothing_waiting(&self) -> bool {
         self.mailbox.is_empty() && self.unwritten.is_empty() && !self.is_blocked && self.queueing.is_none()
+    }
+
+    /// Whether the session waits for what is not its peer's to do, and is not read meanwhile.
+    fn is_held(&self) -> bool {
+        self.publishing.is_some() || self.checking.is_some() || self.bounds.waits()
     }
 
     /// Whether the session's next action may be carried out: not while a publication waits for

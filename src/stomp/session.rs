@@ -228,6 +228,11 @@ impl Session {
         self.heart_beat.on_sent(now);
     }
 
+    /// Notes that the driver does not read now: that nothing came is not the client's silence.
+    pub fn handle_unread(&mut self, now: Instant) {
+        self.heart_beat.on_heard(now);
+    }
+
     /// Ends the session with ERROR: for what the driver knows, as a slow consumer or a shutdown.
     pub fn handle_error(&mut self, _now: Instant, error: SessionError) {
         if !matches!(self.phase, Phase::Closed) {

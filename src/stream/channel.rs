@@ -330,6 +330,10 @@ impl session::Session for Session {
         self.heard = now;
     }
 
+    fn handle_unread(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
     fn delivery_image(&mut self, _now: Instant, delivery: Delivery) -> Option<Image> {
         let Delivery { subscription, message, dropped, .. } = delivery;
         let Some(open) = self.open.iter().find(|open| open.id == subscription) else {

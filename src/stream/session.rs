@@ -382,6 +382,10 @@ impl session::Session for Session {
         self.heard = now;
     }
 
+    fn handle_unread(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
     fn delivery_image(&mut self, now: Instant, delivery: Delivery) -> Option<Image> {
         if !matches!(self.phase, Phase::Open | Phase::Subscribing(_)) {
             return None;

@@ -19,6 +19,7 @@ use stompbox::config::Config;
 use stompbox::message::{Destination, Framing, Image, Plain, Principal, Publication};
 use stompbox::net::fanout::Fanout;
 use stompbox::net::io::{Close, Ended, Incoming, MessageIo, Written};
+use stompbox::net::limits::Limiter;
 use stompbox::net::live::Live;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
@@ -106,6 +107,24 @@ async fn heart_beats_do_not_pile_up_behind_a_blocked_socket() {
         client.said.borrow_mut().clear();
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert!(client.said.borrow().len() <= 1, "{} heart-beats at once", client.said.borrow().len());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_made_to_wait_is_not_silent_and_who_then_is_silent_is_told_so() {
+    let settings = "limits.session_messages_per_second = 1\nstomp.heart_beat_receive = \"1s\"";
+    in_shard(settings, async |shard| {
+        let client = shard.open();
+        client.say("CONNECT\naccept-version:1.2\nhost:a\nheart-beat:1000,0\n\n\0");
+        client.until("CONNECTED").await;
+        let begun = tokio::time::Instant::now();
+        let frames: String = (0..10).map(|n| format!("SEND\ndestination:/topic/a\nreceipt:{n}\n\nx\0")).collect();
+        client.say(&frames);
+        client.until("receipt-id:9\n").await;
+        assert!(begun.elapsed() >= Duration::from_secs(9), "{:?}", begun.elapsed());
+        client.until("Heart-beat missing").await;
+        assert!(begun.elapsed() < Duration::from_secs(13), "{:?}", begun.elapsed());
     })
     .await;
 }
@@ -324,7 +343,8 @@ async fn in_first_of(shards: usize, settings: &str, test: impl AsyncFnOnce(&Shar
     let handlers: HashMap<&str, Arc<dyn AppHandler>> =
         HashMap::from([("/app/ask", Arc::new(Answers(Arc::clone(&asked))) as Arc<dyn AppHandler>)]);
     let broker = Broker::new(limits, Access::new(config.auth), handlers);
-    let fanout = Fanout::new(0, broker.clone(), Live::new(config.stomp));
+    let limiter = Limiter::new(config.limits, 100, Arc::clone(&broker.stats().limits));
+    let fanout = Fanout::limited(0, broker.clone(), Live::new(config.stomp), limiter);
     LocalSet::new()
         .run_until(async {
             tokio::task::spawn_local(Rc::clone(&fanout).run());
@@ -342,7 +362,7 @@ struct Shard {
 impl Shard {
     fn open(&self) -> Rc<Wire> {
         let wire = Rc::new(Wire::default());
-        self.fanout.connect(Box::new(WireIo(Rc::clone(&wire))), "test", None);
+        self.fanout.connect(Box::new(WireIo(Rc::clone(&wire))), "127.0.0.1:1", None);
         wire
     }
 

@@ -69,8 +69,8 @@ impl Rates {
     }
 
     pub(in crate::net) fn deadline(&self) -> Option<Instant> {
-        let idle = (!self.idle.is_zero()).then(|| self.heard + self.idle);
-        [self.until, idle].into_iter().flatten().min()
+        // Who is not read cannot be heard.
+        self.until.or_else(|| (!self.idle.is_zero()).then(|| self.heard + self.idle))
     }
 
     /// Does what is due.
@@ -81,6 +81,9 @@ impl Rates {
         if self.until.is_some_and(|until| until <= now) {
             self.until = None;
             self.settle()?;
+            if !self.waits() {
+                self.heard = now;
+            }
         }
         if !self.idle.is_zero() && !self.waits() && now.duration_since(self.heard) >= self.idle {
             return Err(Exceeded::Idle { after: self.idle });
@@ -94,7 +97,8 @@ impl Rates {
         }
     }
 
-    /// Pays what is owed, or waits until it can be paid.
+    /// Pays what is owed, or waits until more of it can be paid. In parts, so that one who owes
+    /// much does not wait for a whole bucket that others of its address never leave full.
     fn settle(&mut self) -> Result<(), Exceeded> {
         if self.until.is_some() {
             return Ok(());
@@ -102,11 +106,20 @@ impl Rates {
         let buckets = [&self.messages, &self.bytes, &self.address.messages, &self.address.bytes];
         let words = [("messages", "session"), ("octets", "session"), ("messages", "address"), ("octets", "address")];
         for ((owed, bucket), (what, of)) in self.owed.iter_mut().zip(buckets).zip(words) {
-            let Some(bucket) = bucket else { continue };
-            match bucket.take(*owed) {
-                Ok(()) => *owed = 0,
-                Err(_) if self.ends => return Err(Exceeded::Rate { per_second: bucket.burst.get(), what, of }),
-                Err(until) => self.until = self.until.max(Some(until)),
+            let Some(bucket) = bucket else {
+                *owed = 0;
+                continue;
+            };
+            while *owed > 0 {
+                let part = (*owed).min(bucket.part());
+                match bucket.take(part) {
+                    Ok(()) => *owed -= part,
+                    Err(_) if self.ends => return Err(Exceeded::Rate { per_second: bucket.burst.get(), what, of }),
+                    Err(until) => {
+                        self.until = self.until.max(Some(until));
+                        break;
+                    }
+                }
             }
         }
         Ok(())
@@ -142,12 +155,20 @@ impl Bucket {
         }
     }
 
+    /// How much is taken of it at once.
+    fn part(&self) -> u32 {
+        (self.burst.get() / PARTS).max(1)
+    }
+
     /// Whether nothing is taken of it, so that a new one would do as well.
     pub(super) fn is_full(&self) -> bool {
         let full_at = *self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
         full_at.is_none_or(|at| at <= clock::now())
     }
 }
+
+/// How many times in a second one who waits looks whether more is there.
+const PARTS: u32 = 8;
 
 /// The server's clock, which tests can pause.
 #[derive(Debug, Clone, Copy)]

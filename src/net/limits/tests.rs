@@ -85,9 +85,14 @@ async fn a_rate_is_taken_at_the_limit_and_one_past_it_waits_or_ends() {
     tokio::time::advance(Duration::from_millis(100)).await;
     assert_eq!(rates.handle_timeout(now()), Ok(()));
     assert!(!rates.waits());
-    // More at once than a second allows is taken, and paid for as far as the bucket goes.
-    assert_eq!(rates.on_bytes(now(), 1_000_000), Ok(()));
-    assert_eq!(rates.deadline(), Some(now() + Duration::from_millis(900)));
+    // More at once than a second allows is taken, and waited for in full.
+    let begun = now();
+    assert_eq!(rates.on_bytes(now(), 5_100), Ok(()));
+    while rates.waits() {
+        tokio::time::advance(rates.deadline().unwrap() - now()).await;
+        assert_eq!(rates.handle_timeout(now()), Ok(()));
+    }
+    assert_eq!(now() - begun, Duration::from_secs(5));
 
     let seat = Limiter::new(Settings { ends: true, ..settings }, 1, Arc::default()).enter_session(address(1)).unwrap();
     let mut rates = seat.rates().unwrap();
@@ -114,6 +119,44 @@ async fn a_session_that_sends_nothing_is_idle_after_its_time_and_not_before() {
     assert_eq!(rates.deadline(), Some(begun + idle));
     assert_eq!(rates.handle_timeout(begun + idle - Duration::from_millis(1)), Ok(()));
     assert_eq!(rates.handle_timeout(begun + idle), Err(Exceeded::Idle { after: idle }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_made_to_wait_is_not_idle_and_its_time_begins_when_it_is_read_again() {
+    let settings =
+        Settings { session: Rate { messages: 0, bytes: 1000 }, idle: Duration::from_secs(2), ..Settings::default() };
+    let seat = Limiter::new(settings, 1, Arc::default()).enter_session(address(1)).unwrap();
+    let mut rates = seat.rates().unwrap();
+    let now = super::super::clock::now;
+    assert_eq!(rates.on_bytes(now(), 6_000), Ok(()));
+    while rates.waits() {
+        let deadline = rates.deadline().unwrap();
+        assert!(deadline > now(), "it would be looked at again and again");
+        tokio::time::advance(deadline - now()).await;
+        assert_eq!(rates.handle_timeout(now()), Ok(()));
+    }
+    assert_eq!(rates.deadline(), Some(now() + settings.idle));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_owes_much_gets_on_although_others_of_its_address_keep_sending() {
+    let settings = Settings { address: Rate { messages: 80, bytes: 0 }, ..Settings::default() };
+    let limiter = Limiter::new(settings, 1, Arc::default());
+    let (owes, sends) = (limiter.enter_session(address(1)).unwrap(), limiter.enter_session(address(1)).unwrap());
+    let (mut owes, mut sends) = (owes.rates().unwrap(), sends.rates().unwrap());
+    let now = super::super::clock::now;
+    assert_eq!(owes.on_messages(400), Ok(()));
+    let begun = now();
+    while owes.waits() {
+        tokio::time::advance(Duration::from_millis(100)).await;
+        for rates in [&mut owes, &mut sends] {
+            assert_eq!(rates.handle_timeout(now()), Ok(()));
+        }
+        if !sends.waits() {
+            assert_eq!(sends.on_messages(1), Ok(()));
+        }
+        assert!(now() - begun < Duration::from_secs(20), "it waits for ever");
+    }
 }
 
 #[test]

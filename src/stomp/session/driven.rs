@@ -29,6 +29,10 @@ impl session::Session for Session {
         Self::handle_transmitted(self, now);
     }
 
+    fn handle_unread(&mut self, now: Instant) {
+        Self::handle_unread(self, now);
+    }
+
     fn handle_trouble(&mut self, now: Instant, trouble: Trouble) {
         self.handle_error(now, trouble.into());
     }
