@@ -196,7 +196,7 @@ impl Fanout {
             self.broker.stats().slow_consumers.add(1);
             self.limiter.note(exceeded.name());
             isolate(&largest, |connection| {
-                connection.end(Trouble::Exceeded(exceeded));
+                connection.shed(exceeded);
                 false
             });
         }

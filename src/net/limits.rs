@@ -81,6 +81,11 @@ impl Default for Slots {
 struct Address {
     connections: AtomicUsize,
     sessions: AtomicUsize,
+    buckets: Live<Buckets>,
+}
+
+/// What one address may send. A session keeps those that it began with.
+struct Buckets {
     messages: Option<Bucket>,
     bytes: Option<Bucket>,
     connects: Option<Bucket>,
@@ -96,9 +101,14 @@ impl Limiter {
 
     /// Takes other settings; those who are connected keep their rates.
     pub fn set(&self, settings: Settings) {
+        // Nobody comes anew meanwhile.
+        let mut addresses = self.0.addresses();
+        let before = self.settings();
         self.0.settings.set(settings);
-        // Addresses that come anew get buckets of the new size.
-        self.0.addresses().retain(|_, address| Arc::strong_count(address) > 1);
+        if (before.address, before.connects_per_minute) != (settings.address, settings.connects_per_minute) {
+            addresses.retain(|_, address| Arc::strong_count(address) > 1);
+            addresses.values().for_each(|address| address.buckets.set(Buckets::new(&settings)));
+        }
     }
 
     pub(super) fn settings(&self) -> Arc<Settings> {
@@ -116,7 +126,7 @@ impl Limiter {
             max => max.min(self.0.descriptors),
         };
         let all = Taken::of(&self.0.connections, max).map_err(|max| self.reached(Exceeded::Connections { max }))?;
-        let found = address.map(|address| self.0.address(address, &settings));
+        let found = address.map(|address| self.0.address(address));
         if let Some(found) = &found {
             let of_address = Taken::of(&found.connections, or_all(settings.connections_per_address));
             of_address.map_err(|max| self.reached(Exceeded::OfAddress { max }))?.keep();
@@ -158,7 +168,7 @@ impl Limiter {
     /// The limit that leaves no place.
     pub(super) fn enter_session(&self, address: IpAddr) -> Result<SessionSeat, Exceeded> {
         let settings = self.settings();
-        let found = self.0.address(address, &settings);
+        let found = self.0.address(address);
         let of_address = Taken::of(&found.sessions, or_all(settings.connections_per_address));
         of_address.map_err(|max| self.reached(Exceeded::OfAddress { max }))?.keep();
         Ok(SessionSeat { inner: Arc::clone(&self.0), address, found, user: None })
@@ -174,13 +184,14 @@ impl Inner {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn address(&self, address: IpAddr, settings: &Settings) -> Arc<Address> {
+    fn address(&self, address: IpAddr) -> Arc<Address> {
         let mut addresses = self.addresses();
         if addresses.len() >= FORGET_FROM && addresses.len() == addresses.capacity() {
             addresses.retain(|_, found| !found.is_forgettable(1));
         }
         // An IPv4 client of an IPv6 listener is the same client.
-        let found = addresses.entry(address.to_canonical()).or_insert_with(|| Arc::new(Address::new(settings)));
+        let found =
+            addresses.entry(address.to_canonical()).or_insert_with(|| Arc::new(Address::new(&self.settings.get())));
         Arc::clone(found)
     }
 
@@ -199,17 +210,27 @@ impl Address {
         Self {
             connections: AtomicUsize::new(0),
             sessions: AtomicUsize::new(0),
+            buckets: Live::new(Buckets::new(settings)),
+        }
+    }
+
+    /// `holders` are those who have it in hand themselves, the table included.
+    fn is_forgettable(self: &Arc<Self>, holders: usize) -> bool {
+        Arc::strong_count(self) <= holders && self.buckets.get().are_full()
+    }
+}
+
+impl Buckets {
+    fn new(settings: &Settings) -> Self {
+        Self {
             messages: bucket(settings.address.messages, 1),
             bytes: bucket(settings.address.bytes, 1),
             connects: bucket(settings.connects_per_minute, 60),
         }
     }
 
-    /// `holders` are those who have it in hand themselves, the table included.
-    fn is_forgettable(self: &Arc<Self>, holders: usize) -> bool {
-        let is_full = |bucket: &Option<Bucket>| bucket.as_ref().is_none_or(Bucket::is_full);
-        let owes_nothing = is_full(&self.connects) && is_full(&self.messages) && is_full(&self.bytes);
-        owes_nothing && Arc::strong_count(self) <= holders
+    fn are_full(&self) -> bool {
+        [&self.messages, &self.bytes, &self.connects].into_iter().flatten().all(Bucket::is_full)
     }
 }
 
@@ -244,7 +265,7 @@ impl SessionSeat {
     /// The address has had as many as it may.
     pub(super) fn on_connect(&self) -> Result<(), Exceeded> {
         let per_minute = self.inner.settings.get().connects_per_minute;
-        let is_over = self.found.connects.as_ref().is_some_and(|bucket| bucket.take(1).is_err());
+        let is_over = self.found.buckets.get().connects.as_ref().is_some_and(|bucket| bucket.take(1).is_err());
         if is_over { Err(Exceeded::Connects { per_minute }) } else { Ok(()) }
     }
 
@@ -253,10 +274,11 @@ impl SessionSeat {
     /// # Errors
     /// The user has as many as it may.
     pub(super) fn on_user(&mut self, user: &str) -> Result<(), Exceeded> {
-        let max = self.inner.settings.get().sessions_per_user;
-        if max == 0 || self.user.is_some() {
+        if self.user.is_some() {
             return Ok(());
         }
+        // Without a limit, too: one may come with other settings.
+        let max = or_all(self.inner.settings.get().sessions_per_user);
         let mut users = self.inner.users();
         let count = users.entry(user.into()).or_default();
         if *count >= max {
@@ -270,7 +292,7 @@ impl SessionSeat {
 
     /// What bounds how much the session sends; `None`: nothing does.
     pub(super) fn rates(&self) -> Option<Box<Rates>> {
-        Rates::new(&self.inner.settings.get(), &self.found)
+        Rates::new(&self.inner.settings.get(), self.found.buckets.get())
     }
 }
 

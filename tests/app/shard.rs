@@ -112,6 +112,33 @@ async fn heart_beats_do_not_pile_up_behind_a_blocked_socket() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_for_one_that_is_given_up_is_free_at_once_and_nobody_else_goes_for_it() {
+    in_shard("mailbox.total_bytes = \"40KiB\"", async |shard| {
+        let [large, small, sender] = [shard.connect().await, shard.connect().await, shard.connect().await];
+        for (client, topic) in [(&small, "/topic/small"), (&large, "/topic/large")] {
+            client.say(&format!("SUBSCRIBE\nid:a\ndestination:{topic}\nreceipt:r\n\n\0"));
+            client.until("receipt-id:r").await;
+            client.is_blocked.set(true);
+        }
+        let body = "x".repeat(1024);
+        for (topic, count) in [("/topic/small", 5), ("/topic/large", 60)] {
+            sender.say(&format!("SEND\ndestination:{topic}\n\n{body}\0").repeat(count));
+            sender.say("UNSUBSCRIBE\nid:none\nreceipt:r\n\n\0");
+            sender.until("receipt-id:r").await;
+        }
+        shard.until(|broker| broker.stats().slow_consumers.value() > 0).await;
+        large.unblock();
+        large.until("farewell").await;
+        small.unblock();
+        small.say("UNSUBSCRIBE\nid:a\nreceipt:well\n\n\0");
+        small.until("receipt-id:well").await;
+        assert_eq!(shard.broker.stats().slow_consumers.value(), 1);
+        assert_eq!(shard.broker.stats().limits.values(), [("mailbox_total_bytes", 1)].into());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_is_made_to_wait_is_not_silent_and_who_then_is_silent_is_told_so() {
     let settings = "limits.session_messages_per_second = 1\nstomp.heart_beat_receive = \"1s\"";
     in_shard(settings, async |shard| {

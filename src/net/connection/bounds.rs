@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::{Connection, State};
 use crate::message::Principal;
+use crate::net::clock;
 use crate::net::limits::{Rates, SessionSeat};
 use crate::session::{Exceeded, TransactionAction, Trouble};
 
@@ -99,6 +100,15 @@ impl Connection {
     pub(in crate::net) fn may_be_shed(&self) -> bool {
         let is_open = self.state.try_borrow().is_ok_and(|state| state.ending.is_none() && !state.is_over);
         is_open && self.waiting() > 0
+    }
+
+    /// Ends the session, and sets free at once what waits for its client: others would have to go
+    /// for what does not leave.
+    pub(in crate::net) fn shed(&self, exceeded: Exceeded) {
+        let (state, now) = (&mut *self.state.borrow_mut(), clock::now());
+        self.end_at_once(state, now, Trouble::Exceeded(exceeded));
+        self.perform(state, now);
+        self.recount(state);
     }
 
     /// Counts anew what waits for a client that does not keep up.

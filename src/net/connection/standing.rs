@@ -139,7 +139,7 @@ impl Connection {
 
     /// Ends the session for what takes its right to anything that waits for it: only the frame
     /// of which a part has left is finished, for no other can stand within it.
-    fn end_at_once(&self, state: &mut State, now: Instant, trouble: Trouble) {
+    pub(super) fn end_at_once(&self, state: &mut State, now: Instant, trouble: Trouble) {
         state.publishing = None;
         while state.session.poll_action().is_some() {}
         state.mailbox.clear_octets();

@@ -8,7 +8,7 @@ use governor::clock::Clock;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
-use super::{Address, Settings};
+use super::{Buckets, Settings};
 use crate::net::clock;
 use crate::session::Exceeded;
 
@@ -16,7 +16,7 @@ use crate::session::Exceeded;
 pub(in crate::net) struct Rates {
     messages: Option<Bucket>,
     bytes: Option<Bucket>,
-    address: Arc<Address>,
+    address: Arc<Buckets>,
     ends: bool,
     /// What was taken already and is to be waited for: of the session's buckets for messages and
     /// octets, and of its address's.
@@ -27,14 +27,14 @@ pub(in crate::net) struct Rates {
 }
 
 impl Rates {
-    pub(super) fn new(settings: &Settings, address: &Arc<Address>) -> Option<Box<Self>> {
+    pub(super) fn new(settings: &Settings, address: Arc<Buckets>) -> Option<Box<Self>> {
         let (messages, bytes) = (bucket(settings.session.messages, 1), bucket(settings.session.bytes, 1));
         let of_address = address.messages.is_some() || address.bytes.is_some();
         let is_bounded = messages.is_some() || bytes.is_some() || of_address || !settings.idle.is_zero();
         let rates = || Self {
             messages,
             bytes,
-            address: Arc::clone(address),
+            address,
             ends: settings.ends,
             owed: [0; 4],
             until: None,

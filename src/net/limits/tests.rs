@@ -55,6 +55,28 @@ fn a_user_has_as_many_sessions_as_it_may_and_no_more() {
     assert!(limiter.0.users().is_empty());
 }
 
+#[test]
+fn a_limit_that_comes_with_other_settings_counts_for_those_who_are_there() {
+    let limiter = Limiter::new(Settings::default(), 100, Arc::default());
+    let mut first = limiter.enter_session(address(1)).unwrap();
+    assert_eq!((first.on_connect(), first.on_user("ann")), (Ok(()), Ok(())));
+    let settings = Settings {
+        connects_per_minute: 1,
+        sessions_per_user: 1,
+        address: Rate { messages: 1, bytes: 0 },
+        ..Settings::default()
+    };
+    limiter.set(settings);
+    let mut second = limiter.enter_session(address(1)).unwrap();
+    assert_eq!(second.on_connect(), Ok(()));
+    assert_eq!(second.on_user("ann"), Err(Exceeded::OfUser { max: 1 }));
+    let mut rates = second.rates().unwrap();
+    assert_eq!(rates.on_messages(2), Ok(()));
+    assert!(rates.waits());
+    limiter.set(Settings { connections: 7, ..settings });
+    assert_eq!(first.on_connect(), Err(Exceeded::Connects { per_minute: 1 }), "what is owed stays owed");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_address_connects_as_often_in_a_minute_as_it_may_and_reconnecting_does_not_help() {
     let limiter = Limiter::new(Settings { connects_per_minute: 3, ..Settings::default() }, 100, Arc::default());
