@@ -114,6 +114,7 @@
 //! Not covered: who owns the machine, the settings or the keys; an attacker with more bandwidth
 //! than the network in front; what authenticated users send one another.
 
+mod address;
 pub mod app;
 pub mod broker;
 pub mod cli;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// prefix; it may import from rows above its own in this list, and from its own.
 const ROWS: &[&[&str]] = &[
     // L0: nouns
-    &["message", "build"],
+    &["address", "message", "build"],
     &["condition"],
     &["session"],
     // L1: wire formats
@@ -76,6 +76,7 @@ const HOMES: &[(&str, &[&str])] = &[
 
 /// Files without a socket, a task, a clock or a random source.
 const SANS_IO: &[&str] = &[
+    "address.rs",
     "message.rs",
     "condition.rs",
     "session.rs",

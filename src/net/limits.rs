@@ -15,6 +15,7 @@ use std::time::Duration;
 pub(super) use self::rates::Rates;
 use self::rates::{Bucket, bucket};
 use super::live::Live;
+use crate::address::limited_as;
 use crate::broker::interest::Shards;
 use crate::broker::stats::Tally;
 use crate::session::Exceeded;
@@ -189,16 +190,15 @@ impl Inner {
         if addresses.len() >= FORGET_FROM && addresses.len() == addresses.capacity() {
             addresses.retain(|_, found| !found.is_forgettable(1));
         }
-        // An IPv4 client of an IPv6 listener is the same client.
         let found =
-            addresses.entry(address.to_canonical()).or_insert_with(|| Arc::new(Address::new(&self.settings.get())));
+            addresses.entry(limited_as(address)).or_insert_with(|| Arc::new(Address::new(&self.settings.get())));
         Arc::clone(found)
     }
 
     /// Forgets an address that has nothing and owes nothing.
     fn forget(&self, address: IpAddr) {
         let mut addresses = self.addresses();
-        let address = address.to_canonical();
+        let address = limited_as(address);
         if addresses.get(&address).is_some_and(|found| found.is_forgettable(2)) {
             addresses.remove(&address);
         }

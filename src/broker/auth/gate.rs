@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::AuthError;
+use crate::address::limited_as;
 
 /// The bounds on checks of passwords.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +61,7 @@ impl Gate {
     }
 
     fn place(&self, peer: Option<IpAddr>) -> Result<Place<'_>, AuthError> {
+        let peer = peer.map(limited_as);
         let mut waiting = self.lock();
         if waiting.all >= self.limits.waiting {
             return Err(AuthError::Busy);

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::address::limited_as;
+
 /// Counts the sessions of each address, over all shards.
 pub(super) struct Addresses {
     max: usize,
@@ -25,8 +27,7 @@ impl Addresses {
         if self.max == 0 {
             return Some(Seat(None));
         }
-        // An IPv4 client of an IPv6 listener is the same client.
-        let address = peer.ip().to_canonical();
+        let address = limited_as(peer.ip());
         let mut sessions = self.lock();
         let count = sessions.entry(address).or_default();
         if *count >= self.max {
