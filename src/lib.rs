@@ -81,12 +81,13 @@
 //!   one URL that only the operator chooses; headers that bring keys along (`jwk`, `jku`) are not
 //!   read, unknown `crit` is refused. Whoever controls that URL, or its TLS roots, is trusted.
 //! - **Stolen tokens.** They are good until `exp`: there is no list of those withdrawn. A session
-//!   ends with its token; keys that are no longer published are no longer taken at the next fetch.
+//!   ends with its token. What leaves the settings (a user, a hash, a token, a key file's key) ends
+//!   its sessions at SIGHUP; a key that is no longer published is no longer taken at the next fetch,
+//!   and sessions on it stand until `exp`.
 //! - **Reaching further than allowed.** [`broker::acl`] decides each SUBSCRIBE, SEND, call and REST
 //!   request, by one function. A pattern is never wider than one rule; a name in `{user}` is one
-//!   word, never a wildcard. Retained values follow the same decision. A subscription that is open
-//!   outlives a change of rules, until its session ends: close sessions by their tokens, or
-//!   restart, where that is too late.
+//!   word, never a wildcard. Retained values follow the same decision. Other rules at SIGHUP end the
+//!   subscriptions that they do not allow.
 //! - **Reading the log or `check`.** Credentials have no `Debug` that shows them; `check` masks
 //!   passwords, tokens, keys and their hashes. Names with control characters are let in nowhere.
 //! - **Not defended against:** who reads the settings file or the memory of this process; whoever
