@@ -236,11 +236,12 @@ async fn of_what_waits_when_the_token_expires_nothing_leaves_but_the_error() {
     }
     assert_eq!(reader.frame().await.header("message"), Some("Session expired"));
     let (mut messages, mut last) = (0, slow.frame().await);
-    while last.command == "MESSAGE" {
-        messages += 1;
+    // A RECEIPT comes among them where its shard was slower than this test.
+    while last.command != "ERROR" {
+        messages += usize::from(last.command == "MESSAGE");
         last = slow.frame().await;
     }
-    assert_eq!((last.command.as_str(), last.header("message")), ("ERROR", Some("Session expired")));
+    assert_eq!(last.header("message"), Some("Session expired"));
     assert!((1..60).contains(&messages), "{messages} were on their way already");
     assert_eq!(slow.closed().await.0, 1008);
 }
