@@ -119,6 +119,8 @@ impl Tokens {
                 Err(_) => {}
             }
         }
+        // Not all may be tried: first those that the token names.
+        keys.sort_by_key(|(_, key)| kid.is_some() && !key.is_named());
         if keys.is_empty() {
             debug!(alg = header.alg, kid, "a token of an unknown key");
             return Err(AuthError::Refused);

@@ -98,6 +98,10 @@ impl Key {
         };
         Self { algorithm, key, mark: mark.mark(), kid }
     }
+
+    pub(super) fn is_named(&self) -> bool {
+        self.kid.is_some()
+    }
 }
 
 /// Some keys. Cheap to clone.

@@ -61,6 +61,17 @@ async fn a_token_is_good_by_the_key_that_it_is_signed_with_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_key_that_the_token_names_is_tried_before_those_that_have_no_name() {
+    let nameless = (0..MAX_TRIES).map(|n| Keys::of_secret(&[n as u8; 32]).unwrap());
+    let named = json!({ "keys": [{ "kty": "oct", "kid": "k", "k": URL_SAFE_NO_PAD.encode(SECRET.trim_ascii_end()) }] });
+    let keys =
+        nameless.fold(Keys::default(), Keys::and).and(Keys::of_jwks(named.to_string().as_bytes(), true).unwrap());
+    let claims = json!({ "sub": "ann", "iss": ISSUER, "aud": "stompbox", "exp": now_ms() / 1000 + 100 });
+    let token = signed_with(r#"{"alg":"HS256","kid":"k"}"#, &claims);
+    assert!(ask(&tokens(settings(keys)), &token).await.is_ok());
+}
+
+#[tokio::test]
 async fn algorithms_that_are_not_listed_are_refused() {
     let keys = Keys::of_secret(SECRET).unwrap().and(Keys::of_pem(PEM).unwrap());
     let tokens = tokens(Settings { algorithms: vec![Algorithm::Es256], ..settings(keys) });
@@ -200,8 +211,12 @@ fn settings(keys: Keys) -> Settings {
 }
 
 fn signed(claims: &Value) -> String {
+    signed_with(r#"{"alg":"HS256"}"#, claims)
+}
+
+fn signed_with(header: &str, claims: &Value) -> String {
     let encoded = |text: &[u8]| URL_SAFE_NO_PAD.encode(text);
-    let input = format!("{}.{}", encoded(br#"{"alg":"HS256"}"#), encoded(claims.to_string().as_bytes()));
+    let input = format!("{}.{}", encoded(header.as_bytes()), encoded(claims.to_string().as_bytes()));
     let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.trim_ascii_end());
     let signature = hmac::sign(&key, input.as_bytes());
     format!("{input}.{}", encoded(signature.as_ref()))
