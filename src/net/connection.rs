@@ -62,6 +62,7 @@ use super::clock;
 use super::fanout::Fanout;
 use super::io::{Ended, Incoming, MessageIo};
 use super::timer::Timer;
+use super::turn::give_way;
 use crate::broker::mailbox::{Mailbox, Pushed};
 use crate::broker::pace::Wanted;
 use crate::broker::router::{ConnectionKey, Route};
@@ -310,7 +311,7 @@ impl Connection {
         if self.deadline(state).is_some_and(|deadline| deadline <= now) {
             self.handle_timeout(state, now);
         }
-        cx.waker().wake_by_ref();
+        give_way(cx);
         Poll::Pending
     }
 

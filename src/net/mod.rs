@@ -20,4 +20,5 @@ pub mod stream;
 pub mod tcp;
 mod timer;
 pub mod tls;
+mod turn;
 pub mod websocket;

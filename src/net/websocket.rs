@@ -22,10 +22,11 @@ use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use self::deflate::Agreed;
-use self::reader::{Event, Reader};
+use self::reader::{Event, Reader, Violation};
 use super::clock;
 use super::io::{Close, Ended, Incoming, MessageIo, Written};
 use super::stream::{READ_BUFFER_BYTES, Stream};
+use super::turn::give_way;
 use crate::message::{Framing, Image, Tail};
 
 /// What a WebSocket needs to know from the settings.
@@ -114,9 +115,13 @@ impl WebSocket {
                         None => {}
                     }
                     drop(ended);
+                    if self.reader.borrow().is_behind() {
+                        ready!(self.poll_resume(cx));
+                        continue;
+                    }
                     // Fragments and pongs without an end are no event: others have their turn between reads.
                     if fills == FILLS_WITHOUT_EVENT {
-                        cx.waker().wake_by_ref();
+                        give_way(cx);
                         return Poll::Pending;
                     }
                     fills += 1;
@@ -200,13 +205,28 @@ impl WebSocket {
         }
         match self.reader.borrow_mut().feed(octets, &mut self.events.borrow_mut()) {
             Ok(idle_frames) => self.read_most.set(read_most(octets.len(), idle_frames)),
-            Err(violation) => {
-                *self.ended.borrow_mut() = Some(Ended::Violation {
-                    farewell: close_frame(Some(violation.close_code()), &violation.to_string()),
-                    reason: violation.to_string(),
-                });
-            }
+            Err(violation) => self.on_violation(&violation),
         }
+    }
+
+    /// Goes on with what was read already; others have their turn before what is left of it.
+    fn poll_resume(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut reader = self.reader.borrow_mut();
+        ready!(reader.poll_turn(cx));
+        if let Err(violation) = reader.resume(&mut self.events.borrow_mut()) {
+            self.on_violation(&violation);
+        } else if reader.is_behind() {
+            give_way(cx);
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    fn on_violation(&self, violation: &Violation) {
+        *self.ended.borrow_mut() = Some(Ended::Violation {
+            farewell: close_frame(Some(violation.close_code()), &violation.to_string()),
+            reason: violation.to_string(),
+        });
     }
 
     fn on_lost(&self, kind: io::ErrorKind) {

@@ -1,12 +1,32 @@
-//! The decompressor that all WebSockets of a shard take in turn.
+//! The decompressors that all WebSockets of a shard take in turn.
 //!
-//! Nothing is remembered from one message to the next, so that it is nobody's own: it holds
-//! 40 KB, which no connection could keep.
+//! Nothing is remembered from one message to the next, so that none of them is anybody's own: each
+//! holds 40 KB, which no connection could keep.
 
 use std::cell::Cell;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+use tokio_util::sync::PollSemaphore;
+use tokio_util::task::AbortOnDropHandle;
+
+/// A message on its way, decompressed as RFC 7692 section 7.2.2 says: as much at a time as others
+/// can wait for, and of one that becomes too long, no more than is allowed.
+#[derive(Debug)]
+pub(super) struct Inflating {
+    decompressor: Decompress,
+    out: Vec<u8>,
+    max: usize,
+    /// How much was taken of what follows each message.
+    end_used: usize,
+    /// How many final blocks there were.
+    streams: usize,
+}
 
 /// Why a message cannot be decompressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,31 +37,114 @@ pub(super) enum InflateError {
     TooLong,
 }
 
-/// Decompresses a message as RFC 7692 section 7.2.2 says, to at most `max` octets: of what
-/// becomes longer, no more than that is ever held.
-///
-/// # Errors
-/// It is broken, or too long.
-pub(super) fn inflate(message: &[u8], max: usize) -> Result<Bytes, InflateError> {
-    if message.is_empty() {
-        return Ok(Bytes::new());
+impl Inflating {
+    /// Begins a message that may become so long.
+    pub(super) fn new(max: usize) -> Self {
+        let mut decompressor = DECOMPRESSOR.take().unwrap_or_else(|| Decompress::new(false));
+        decompressor.reset(false);
+        Self { decompressor, out: Vec::new(), max, end_used: 0, streams: 0 }
     }
-    let known = DECOMPRESSOR.take();
-    let mut decompressor = known.unwrap_or_else(|| Decompress::new(false));
-    decompressor.reset(false);
-    let first = message.len().saturating_mul(USUAL_RATIO).max(FIRST_BYTES);
-    let mut out = Vec::with_capacity(first.min(max.saturating_add(1)));
-    let mut has_ended = false;
-    for input in [message, &FLUSHED, &FINAL] {
-        has_ended = take(&mut decompressor, input, &mut out, max)?;
+
+    /// How long it may become.
+    pub(super) fn max(&self) -> usize {
+        self.max
     }
-    // Anything else was cut off in the middle of a block.
-    if !has_ended {
-        return Err(InflateError::Invalid);
+
+    /// What there is of it.
+    pub(super) fn octets(&self) -> &[u8] {
+        &self.out
     }
-    DECOMPRESSOR.set(Some(decompressor));
-    out.shrink_to_fit();
-    Ok(out.into())
+
+    /// Takes from the front of `message`, its rest, which is not empty at the beginning, and of
+    /// `budget` what that costs; answers whether it is whole. It is not where nothing is left of
+    /// the budget.
+    ///
+    /// # Errors
+    /// It is broken, or too long.
+    pub(super) fn advance(&mut self, message: &mut &[u8], budget: &mut usize) -> Result<bool, InflateError> {
+        while *budget > 0 {
+            if self.step(message, budget)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn step(&mut self, message: &mut &[u8], budget: &mut usize) -> Result<bool, InflateError> {
+        if self.out.len() == self.out.capacity() {
+            let usual = message.len().saturating_mul(USUAL_RATIO).clamp(FIRST_BYTES, READ_BYTES);
+            let more = if self.out.is_empty() { usual } else { self.out.len() };
+            self.out.reserve_exact(more.min(self.max.saturating_add(1) - self.out.len()));
+        }
+        let is_end = message.is_empty();
+        let most = budget.div_ceil(COST_OF_INPUT);
+        let input = if is_end { &END[self.end_used..] } else { &message[..message.len().min(most)] };
+        let (was_in, had) = (self.decompressor.total_in(), self.out.len());
+        let status = self.decompressor.decompress_vec(input, &mut self.out, FlushDecompress::Sync);
+        let used = usize::try_from(self.decompressor.total_in() - was_in).unwrap_or(0);
+        let made = self.out.len() - had;
+        if is_end {
+            self.end_used += used;
+        } else {
+            *message = &message[used..];
+        }
+        *budget = budget.saturating_sub(made + used * COST_OF_INPUT);
+        if self.out.len() > self.max {
+            return Err(InflateError::TooLong);
+        }
+        match status.map_err(|_| InflateError::Invalid)? {
+            // RFC 7692 section 7.2.3.4: a final block does not end the message.
+            Status::StreamEnd => {
+                *budget = budget.saturating_sub(COST_OF_STREAM);
+                self.decompressor.reset(false);
+                self.streams += 1;
+                if self.streams > MAX_STREAMS {
+                    return Err(InflateError::Invalid);
+                }
+                Ok(self.end_used == END.len())
+            }
+            // It was cut off in the middle of a block.
+            Status::Ok | Status::BufError if used == 0 && made == 0 => Err(InflateError::Invalid),
+            Status::Ok | Status::BufError => Ok(false),
+        }
+    }
+
+    /// The whole message.
+    pub(super) fn finish(mut self) -> Bytes {
+        DECOMPRESSOR.set(Some(self.decompressor));
+        self.out.shrink_to_fit();
+        self.out.into()
+    }
+}
+
+/// The right to make more of a message than its beginning. One connection of a shard has it at a
+/// time: a few octets from each of many could become all the memory there is.
+#[derive(Debug)]
+pub(super) struct Turn {
+    waits: PollSemaphore,
+    has_it: Option<AbortOnDropHandle<()>>,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self { waits: PollSemaphore::new(TURN.with(Arc::clone)), has_it: None }
+    }
+}
+
+impl Turn {
+    /// Ready once it is this one's turn, and from then on.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.has_it.is_none() {
+            let permit = ready!(self.waits.poll_acquire(cx));
+            // Who is not read from any more would keep it from all others.
+            let lasts = async {
+                sleep(TURN_LASTS).await;
+                drop(permit);
+            };
+            self.has_it = Some(AbortOnDropHandle::new(tokio::spawn(lasts)));
+        }
+        Poll::Ready(())
+    }
 }
 
 /// The first octets, `max` at most, of what the beginning of a compressed message decompresses to.
@@ -56,50 +159,50 @@ pub(super) fn beginning(message: &[u8], max: usize) -> Vec<u8> {
     out
 }
 
-/// Gives all of `input` to the decompressor; answers whether that was the end of its stream.
-fn take(decompressor: &mut Decompress, mut input: &[u8], out: &mut Vec<u8>, max: usize) -> Result<bool, InflateError> {
-    loop {
-        if out.len() == out.capacity() {
-            out.reserve_exact(out.len().min(max - out.len()).max(1));
-        }
-        let (had, was_in) = (out.len(), decompressor.total_in());
-        let status = decompressor.decompress_vec(input, out, FlushDecompress::Sync);
-        let used = usize::try_from(decompressor.total_in() - was_in).unwrap_or(0);
-        input = &input[used..];
-        if out.len() > max {
-            return Err(InflateError::TooLong);
-        }
-        match status.map_err(|_| InflateError::Invalid)? {
-            // RFC 7692 section 7.2.3.4: a final block does not end the message.
-            Status::StreamEnd => {
-                decompressor.reset(false);
-                if input.is_empty() {
-                    return Ok(true);
-                }
-            }
-            Status::Ok | Status::BufError if out.len() == out.capacity() => {}
-            Status::Ok | Status::BufError if input.is_empty() => return Ok(false),
-            Status::Ok | Status::BufError if used == 0 && out.len() == had => return Err(InflateError::Invalid),
-            Status::Ok | Status::BufError => {}
-        }
-    }
-}
+/// What is made of messages while they are read, and of one in a turn: less than half a
+/// millisecond of work, whatever is in them.
+pub(super) const READ_BYTES: usize = 128 * 1024;
+pub(super) const TURN_BYTES: usize = 256 * 1024;
 
-/// RFC 7692 section 7.2.1: what ends each flush, and is not sent.
-const FLUSHED: [u8; 4] = [0, 0, 0xff, 0xff];
+/// The largest message takes some milliseconds, beside much else a few times that.
+const TURN_LASTS: Duration = Duration::from_secs(1);
 
-/// A last block with nothing in it: taken as the end only where one may begin.
-const FINAL: [u8; 2] = [3, 0];
+/// What an octet costs that is read, and a stream that ends, in octets that are made.
+const COST_OF_INPUT: usize = 8;
+const COST_OF_STREAM: usize = 16 * 1024;
+
+/// How many final blocks a message may have, with the one that ends it: each sets the decompressor
+/// up anew, which takes some 10 µs and as little as two octets.
+const MAX_STREAMS: usize = 1024;
+
+/// RFC 7692 section 7.2.2: what follows each message, and a last block with nothing in it, which is
+/// taken as the end only where one may begin.
+const END: [u8; 6] = [0, 0, 0xff, 0xff, 3, 0];
 
 const USUAL_RATIO: usize = 4;
 const FIRST_BYTES: usize = 64;
 
 thread_local! {
     static DECOMPRESSOR: Cell<Option<Decompress>> = const { Cell::new(None) };
+    static TURN: Arc<Semaphore> = Arc::new(Semaphore::new(1));
+}
+
+/// A whole message at once.
+#[cfg(test)]
+pub(super) fn inflate(mut message: &[u8], max: usize) -> Result<Bytes, InflateError> {
+    if message.is_empty() {
+        return Ok(Bytes::new());
+    }
+    let mut inflating = Inflating::new(max);
+    while !inflating.advance(&mut message, &mut TURN_BYTES.clone())? {}
+    Ok(inflating.finish())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
+    use futures_util::poll;
     use proptest::prelude::*;
 
     use super::super::compressing::deflate;
@@ -137,6 +240,42 @@ mod tests {
         assert_eq!(inflate(&[0xff; 20], 1000), Err(InflateError::Invalid));
         // a block of five octets with only four
         assert_eq!(inflate(&[0x00, 0x09, 0x00, 0xf6, 0xff, 0x48, 0x65], 1000), Err(InflateError::Invalid));
+    }
+
+    #[test]
+    fn what_takes_long_and_becomes_nothing_takes_many_turns() {
+        let empty_blocks = [0, 0, 0, 0xff, 0xff].repeat(100_000);
+        let ended_streams = [3, 0].repeat(MAX_STREAMS - 1);
+        for message in [empty_blocks, ended_streams] {
+            let message = [&message[..], &[0]].concat();
+            let mut inflating = Inflating::new(1000);
+            let (mut left, mut turns) = (&message[..], 1);
+            while !inflating.advance(&mut left, &mut TURN_BYTES.clone()).unwrap() {
+                turns += 1;
+            }
+            assert!(turns >= 10, "{turns}");
+        }
+    }
+
+    #[test]
+    fn as_many_final_blocks_as_allowed_are_read_and_one_more_is_not() {
+        let of_blocks = |count| [&[3, 0].repeat(count)[..], &[0]].concat();
+        assert_eq!(inflate(&of_blocks(MAX_STREAMS - 1), 10), Ok(Bytes::new()));
+        assert_eq!(inflate(&of_blocks(MAX_STREAMS), 10), Err(InflateError::Invalid));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_has_its_turn_at_a_time_and_not_for_ever() {
+        let (mut first, mut second, mut third) = (Turn::default(), Turn::default(), Turn::default());
+        poll_fn(|cx| first.poll(cx)).await;
+        assert!(poll!(poll_fn(|cx| second.poll(cx))).is_pending());
+        assert!(poll!(poll_fn(|cx| third.poll(cx))).is_pending());
+        drop(first);
+        poll_fn(|cx| second.poll(cx)).await;
+        assert!(poll!(poll_fn(|cx| third.poll(cx))).is_pending());
+        let before = tokio::time::Instant::now();
+        poll_fn(|cx| third.poll(cx)).await;
+        assert_eq!(before.elapsed().as_secs(), TURN_LASTS.as_secs());
     }
 
     proptest! {

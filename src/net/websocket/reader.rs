@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::io::Cursor;
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-use super::inflating::{self, InflateError};
+use super::inflating::{InflateError, Inflating, READ_BYTES, TURN_BYTES, Turn};
 
 /// Assembles a client's frames to messages. Holds no memory between messages.
 #[derive(Debug)]
@@ -26,6 +27,21 @@ pub struct Reader {
     /// How much of a text message is known to be UTF-8.
     checked: usize,
     control: BytesMut,
+    behind: Option<Box<Behind>>,
+}
+
+/// A compressed message that takes more than one turn.
+#[derive(Debug)]
+struct Behind {
+    inflating: Inflating,
+    turn: Turn,
+    is_text: bool,
+    /// How much of a text message is known to be UTF-8.
+    checked: usize,
+    /// What is left of the message as it came.
+    message: Bytes,
+    /// What came after it.
+    rest: BytesMut,
 }
 
 /// What a client sent.
@@ -99,6 +115,7 @@ impl Reader {
             message: BytesMut::new(),
             checked: 0,
             control: BytesMut::new(),
+            behind: None,
         }
     }
 
@@ -108,14 +125,58 @@ impl Reader {
     }
 
     /// Takes octets in any cut, unmasks them in place, and adds what is complete to `events`.
-    /// Answers how many frames ended that ended no message.
+    /// Answers how many frames ended that ended no message. Where that would take longer than
+    /// others can wait for, it [is behind](Self::is_behind) and keeps what it did not come to.
     ///
     /// # Errors
     /// The client broke the protocol; the connection is to be closed with
     /// [`Violation::close_code`].
-    pub fn feed(&mut self, mut octets: &mut [u8], events: &mut VecDeque<Event>) -> Result<usize, Violation> {
+    pub fn feed(&mut self, octets: &mut [u8], events: &mut VecDeque<Event>) -> Result<usize, Violation> {
+        self.read(octets, events, &mut READ_BYTES.clone())
+    }
+
+    /// Whether octets wait that were given to it already.
+    pub fn is_behind(&self) -> bool {
+        self.behind.is_some()
+    }
+
+    /// Ready when [`Reader::resume`] may be called.
+    pub fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.behind.as_mut().map_or(Poll::Ready(()), |behind| behind.turn.poll(cx))
+    }
+
+    /// Goes on with what waits, for one more turn.
+    ///
+    /// # Errors
+    /// As for [`Reader::feed`].
+    pub fn resume(&mut self, events: &mut VecDeque<Event>) -> Result<(), Violation> {
+        let Some(mut behind) = self.behind.take() else { return Ok(()) };
+        let mut budget = TURN_BYTES;
+        let message = std::mem::take(&mut behind.message);
+        let mut left = &message[..];
+        if behind.advance(&mut left, &mut budget)? {
+            let Behind { inflating, is_text, mut rest, .. } = *behind;
+            events.push_back(Event::message(inflating.finish(), is_text));
+            self.read(&mut rest, events, &mut budget)?;
+        } else {
+            behind.message = message.slice_ref(left);
+            self.behind = Some(behind);
+        }
+        Ok(())
+    }
+
+    fn read(
+        &mut self,
+        mut octets: &mut [u8],
+        events: &mut VecDeque<Event>,
+        budget: &mut usize,
+    ) -> Result<usize, Violation> {
         let mut idle_frames = 0;
         loop {
+            if let Some(behind) = &mut self.behind {
+                behind.rest.extend_from_slice(octets);
+                return Ok(idle_frames);
+            }
             let frame = match self.frame {
                 Some(frame) => frame,
                 None => match self.read_head(&mut octets)? {
@@ -126,7 +187,7 @@ impl Reader {
             let take = usize::try_from(frame.left).unwrap_or(usize::MAX).min(octets.len());
             let (payload, rest) = std::mem::take(&mut octets).split_at_mut(take);
             octets = rest;
-            self.on_payload(frame, payload, events)?;
+            self.on_payload(frame, payload, events, budget)?;
             match self.frame {
                 None if frame.is_final && matches!(frame.opcode, OpCode::Data(_)) => {}
                 None => idle_frames += 1,
@@ -208,6 +269,7 @@ impl Reader {
         mut frame: Frame,
         payload: &mut [u8],
         events: &mut VecDeque<Event>,
+        budget: &mut usize,
     ) -> Result<(), Violation> {
         unmask(payload, frame.mask);
         frame.mask.rotate_left(payload.len() % 4);
@@ -229,7 +291,7 @@ impl Reader {
                 events.push_back(event);
                 Ok(())
             }
-            OpCode::Data(data) => self.on_data(data, &frame, payload, is_complete && frame.is_final, events),
+            OpCode::Data(data) => self.on_data(data, &frame, payload, events, budget),
         }
     }
 
@@ -238,18 +300,12 @@ impl Reader {
         data: Data,
         frame: &Frame,
         payload: &[u8],
-        ends_message: bool,
         events: &mut VecDeque<Event>,
+        budget: &mut usize,
     ) -> Result<(), Violation> {
-        let opcode = *self.message_opcode.get_or_insert(data);
-        let is_text = opcode == Data::Text;
-        let message = if ends_message && self.message.is_empty() {
-            let message = if self.is_compressed { self.inflated(payload)? } else { Bytes::copy_from_slice(payload) };
-            if is_text && std::str::from_utf8(&message).is_err() {
-                return Err(Violation::NotUtf8);
-            }
-            message
-        } else {
+        let is_text = *self.message_opcode.get_or_insert(data) == Data::Text;
+        let ends_message = frame.left == 0 && frame.is_final;
+        if !ends_message || !self.message.is_empty() {
             if self.message.is_empty() {
                 // The peer's word is taken for a message of usual size only.
                 let announced = usize::try_from(frame.left).unwrap_or(usize::MAX).saturating_add(payload.len());
@@ -257,46 +313,88 @@ impl Reader {
             }
             self.message.extend_from_slice(payload);
             if is_text && !self.is_compressed {
-                self.check_utf8(ends_message)?;
+                check_utf8(&self.message, &mut self.checked, ends_message)?;
             }
             if !ends_message {
                 return Ok(());
             }
-            let message = std::mem::take(&mut self.message);
-            if self.is_compressed {
-                let message = self.inflated(&message)?;
-                if is_text && std::str::from_utf8(&message).is_err() {
-                    return Err(Violation::NotUtf8);
-                }
-                message
-            } else {
-                message.freeze()
-            }
-        };
+        }
+        let joined = std::mem::take(&mut self.message);
         self.message_opcode = None;
-        self.is_compressed = false;
         self.checked = 0;
-        events.push_back(if is_text { Event::Text(message) } else { Event::Binary(message) });
+        if std::mem::take(&mut self.is_compressed) {
+            return self.inflate(if joined.is_empty() { payload } else { &joined }, is_text, events, budget);
+        }
+        let message = if joined.is_empty() {
+            if is_text {
+                check_utf8(payload, &mut 0, true)?;
+            }
+            Bytes::copy_from_slice(payload)
+        } else {
+            joined.freeze()
+        };
+        events.push_back(Event::message(message, is_text));
         Ok(())
     }
 
-    fn inflated(&self, message: &[u8]) -> Result<Bytes, Violation> {
-        let max = self.max_message_bytes;
-        inflating::inflate(message, max).map_err(|error| match error {
-            InflateError::Invalid => Violation::NotDeflate,
-            InflateError::TooLong => Violation::TooLong { size: max as u64 + 1, max },
-        })
-    }
-
-    /// Looks at each octet once, and refuses a wrong one as soon as it is there.
-    fn check_utf8(&mut self, ends_message: bool) -> Result<(), Violation> {
-        match std::str::from_utf8(&self.message[self.checked..]) {
-            Ok(_) => self.checked = self.message.len(),
-            Err(error) if error.error_len().is_some() || ends_message => return Err(Violation::NotUtf8),
-            Err(error) => self.checked += error.valid_up_to(),
+    fn inflate(
+        &mut self,
+        mut message: &[u8],
+        is_text: bool,
+        events: &mut VecDeque<Event>,
+        budget: &mut usize,
+    ) -> Result<(), Violation> {
+        if message.is_empty() {
+            events.push_back(Event::message(Bytes::new(), is_text));
+            return Ok(());
+        }
+        let mut behind = Behind {
+            inflating: Inflating::new(self.max_message_bytes),
+            turn: Turn::default(),
+            is_text,
+            checked: 0,
+            message: Bytes::new(),
+            rest: BytesMut::new(),
+        };
+        if behind.advance(&mut message, budget)? {
+            events.push_back(Event::message(behind.inflating.finish(), is_text));
+        } else {
+            behind.message = Bytes::copy_from_slice(message);
+            self.behind = Some(Box::new(behind));
         }
         Ok(())
     }
+}
+
+impl Behind {
+    /// Takes from the front of `message`; answers whether all of it is decompressed.
+    fn advance(&mut self, message: &mut &[u8], budget: &mut usize) -> Result<bool, Violation> {
+        let max = self.inflating.max();
+        let is_whole = self.inflating.advance(message, budget).map_err(|error| match error {
+            InflateError::Invalid => Violation::NotDeflate,
+            InflateError::TooLong => Violation::TooLong { size: max as u64 + 1, max },
+        })?;
+        if self.is_text {
+            check_utf8(self.inflating.octets(), &mut self.checked, is_whole)?;
+        }
+        Ok(is_whole)
+    }
+}
+
+impl Event {
+    fn message(octets: Bytes, is_text: bool) -> Self {
+        if is_text { Self::Text(octets) } else { Self::Binary(octets) }
+    }
+}
+
+/// Looks at each octet of a message once, and refuses a wrong one as soon as it is there.
+fn check_utf8(message: &[u8], checked: &mut usize, is_whole: bool) -> Result<(), Violation> {
+    match std::str::from_utf8(&message[*checked..]) {
+        Ok(_) => *checked = message.len(),
+        Err(error) if error.error_len().is_some() || is_whole => return Err(Violation::NotUtf8),
+        Err(error) => *checked += error.valid_up_to(),
+    }
+    Ok(())
 }
 
 fn control_event(control: Control, payload: &[u8]) -> Result<Event, Violation> {
@@ -349,204 +447,4 @@ const DEFLATE_SLACK_BYTES: usize = 64;
 const ANNOUNCED_BYTES: usize = 128 * 1024;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const TEXT: u8 = 0x81;
-    const BINARY: u8 = 0x82;
-
-    #[test]
-    fn a_message_arrives_whole_in_any_cut() {
-        let mut octets = frame(TEXT, "grüße".as_bytes());
-        octets.extend(frame(BINARY, &[0xff; 300]));
-        octets.extend(frame(0x89, b"ping"));
-        let expected = [
-            Event::Text(Bytes::from("grüße")),
-            Event::Binary(Bytes::from(vec![0xff; 300])),
-            Event::Ping(Bytes::from("ping")),
-        ];
-        assert_eq!(read(&octets, octets.len()), Ok(expected.to_vec()));
-        assert_eq!(read(&octets, 1), Ok(expected.to_vec()));
-    }
-
-    #[test]
-    fn fragments_are_joined_and_control_frames_may_come_between() {
-        let mut octets = frame(0x01, b"a");
-        octets.extend(frame(0x89, b"p"));
-        octets.extend(frame(0x00, b"b"));
-        octets.extend(frame(0x80, b"c"));
-        let expected = [Event::Ping(Bytes::from("p")), Event::Text(Bytes::from("abc"))];
-        assert_eq!(read(&octets, octets.len()), Ok(expected.to_vec()));
-    }
-
-    #[test]
-    fn what_the_protocol_forbids_is_refused() {
-        let unmasked = [TEXT, 1, b'a'];
-        let cases: [(&str, Vec<u8>); 11] = [
-            ("unmasked", unmasked.to_vec()),
-            ("reserved bit", frame(TEXT | 0x40, b"a")),
-            ("reserved data opcode", frame(0x83, b"a")),
-            ("reserved control opcode", frame(0x8b, b"a")),
-            ("fragmented ping", frame(0x09, b"a")),
-            ("ping of 126", frame(0x89, &[0; 126])),
-            ("continuation of nothing", frame(0x80, b"a")),
-            ("text within a message", [frame(0x01, b"a"), frame(TEXT, b"b")].concat()),
-            ("close of one octet", frame(0x88, &[3])),
-            ("close code 1005", frame(0x88, &1005_u16.to_be_bytes())),
-            ("close code 2999", frame(0x88, &2999_u16.to_be_bytes())),
-        ];
-        for (name, octets) in cases {
-            let code = read(&octets, octets.len()).map_err(|violation| violation.close_code());
-            assert_eq!(code, Err(1002), "{name}");
-        }
-    }
-
-    #[test]
-    fn frames_that_end_no_message_are_counted() {
-        let octets = [frame(0x01, b"a"), frame(0x00, b""), frame(0x8a, b""), frame(0x80, b"b"), frame(TEXT, b"")];
-        let mut octets = octets.concat();
-        assert_eq!(Reader::new(100).feed(&mut octets, &mut VecDeque::new()), Ok(3));
-    }
-
-    #[test]
-    fn a_ping_of_125_octets_is_taken() {
-        assert_eq!(read(&frame(0x89, &[7; 125]), 9), Ok(vec![Event::Ping(Bytes::from(vec![7; 125]))]));
-    }
-
-    #[test]
-    fn text_that_is_not_utf8_is_refused_as_soon_as_the_wrong_octet_is_there() {
-        assert_eq!(read(&frame(TEXT, &[0xc3]), 100), Err(Violation::NotUtf8));
-        let mut reader = Reader::new(100);
-        let mut events = VecDeque::new();
-        let mut octets = frame(0x01, &[b'a', 0xf4, 0x90]);
-        assert_eq!(reader.feed(&mut octets, &mut events), Err(Violation::NotUtf8));
-        assert_eq!(
-            read(&[frame(0x01, &[0xc3]), frame(0x80, &[0xbc])].concat(), 100),
-            Ok(vec![Event::Text("ü".into())])
-        );
-    }
-
-    #[test]
-    fn a_message_of_the_limit_is_taken_and_one_octet_more_is_not() {
-        assert!(read(&frame(BINARY, &[0; 1000]), 100).is_ok());
-        assert_eq!(read(&frame(BINARY, &[0; 1001]), 100), Err(Violation::TooLong { size: 1001, max: 1000 }));
-        let fragments = [frame(0x02, &[0; 600]), frame(0x80, &[0; 401])].concat();
-        assert_eq!(read(&fragments, 100), Err(Violation::TooLong { size: 1001, max: 1000 }));
-    }
-
-    #[test]
-    fn a_reader_between_messages_holds_no_memory() {
-        let mut reader = Reader::new(100_000);
-        let mut events = VecDeque::new();
-        let mut octets = frame(BINARY, &[0; 50_000]);
-        for piece in octets.chunks_mut(1000) {
-            reader.feed(piece, &mut events).unwrap();
-        }
-        assert_eq!(events.len(), 1);
-        assert_eq!((reader.message.capacity(), reader.control.capacity()), (0, 0));
-    }
-
-    #[test]
-    fn a_length_that_was_only_announced_takes_little_memory() {
-        let mut reader = Reader::new(usize::MAX);
-        let mut head = vec![BINARY, 0x80 | 127];
-        head.extend((1_u64 << 40).to_be_bytes());
-        head.extend([1, 2, 3, 4, 5]);
-        reader.feed(&mut head, &mut VecDeque::new()).unwrap();
-        assert!(reader.message.capacity() <= 2 * ANNOUNCED_BYTES);
-    }
-
-    /// "Hello", as RFC 7692 section 7.2.3.1 has it.
-    const HELLO: [u8; 7] = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
-
-    // RFC 7692 section 7.2.3.1
-    #[test]
-    fn a_compressed_message_arrives_whole_in_one_frame_or_in_fragments() {
-        let whole = frame(0xc1, &HELLO);
-        let fragments = [frame(0x41, &HELLO[..3]), frame(0x89, b"p"), frame(0x80, &HELLO[3..])].concat();
-        let (hello, ping) = (Event::Text(Bytes::from("Hello")), Event::Ping(Bytes::from("p")));
-        for cut in [1, 2, 100] {
-            assert_eq!(inflate(&whole, cut), Ok(vec![hello.clone()]));
-            assert_eq!(inflate(&fragments, cut), Ok(vec![ping.clone(), hello.clone()]));
-        }
-        let plain_and_compressed = [frame(TEXT, b"plain"), whole, frame(TEXT, b"plain")].concat();
-        let plain = Event::Text(Bytes::from("plain"));
-        assert_eq!(inflate(&plain_and_compressed, 100), Ok(vec![plain.clone(), hello, plain]));
-    }
-
-    // RFC 7692 section 6.1
-    #[test]
-    fn only_the_first_frame_of_a_message_may_say_that_it_is_compressed() {
-        for octets in [[frame(0x41, &HELLO), frame(0xc0, &[])].concat(), frame(0xc9, b"p"), frame(0xc8, &[])] {
-            assert_eq!(inflate(&octets, 100).unwrap_err().close_code(), 1002);
-        }
-        assert_eq!(read(&frame(0xc1, &HELLO), 100).unwrap_err().close_code(), 1002);
-        assert_eq!(inflate(&frame(0xa1, &HELLO), 100).unwrap_err().close_code(), 1002);
-    }
-
-    #[test]
-    fn compressed_text_must_be_utf8_and_compressed_by_deflate() {
-        // "\xff" stored
-        let stored = [0x00, 0x01, 0x00, 0xfe, 0xff, 0xff, 0x00];
-        assert_eq!(inflate(&frame(0xc1, &stored), 100), Err(Violation::NotUtf8));
-        assert_eq!(
-            inflate(&[frame(0x41, &stored[..2]), frame(0x80, &stored[2..])].concat(), 100),
-            Err(Violation::NotUtf8)
-        );
-        assert_eq!(inflate(&frame(0xc2, &stored), 100), Ok(vec![Event::Binary(Bytes::from_static(b"\xff"))]));
-        assert_eq!(inflate(&frame(0xc1, &[0xff; 9]), 100).unwrap_err().close_code(), 1007);
-    }
-
-    #[test]
-    fn a_message_over_the_limit_when_decompressed_is_refused_without_being_held() {
-        for (size, is_taken) in [(1000, true), (1001, false), (1 << 24, false)] {
-            let bomb = super::super::compressing::deflate(&vec![b'a'; size], 9, 15).unwrap();
-            let read = inflate(&frame(0xc1, &bomb[..bomb.len().min(0xffff)]), 100);
-            assert_eq!(read.is_ok(), is_taken, "{size}");
-            assert!(is_taken || read.unwrap_err().close_code() == 1009);
-        }
-        let mut reader = Reader::new(1000).inflating();
-        let mut head = vec![0xc1, 0x80 | 126, 0x10, 0x00, 0, 0, 0, 0];
-        assert_eq!(reader.feed(&mut head, &mut VecDeque::new()).unwrap_err().close_code(), 1009);
-    }
-
-    proptest! {
-        #[test]
-        fn garbage_never_panics_and_any_cut_reads_the_same(octets in proptest::collection::vec(any::<u8>(), 0..200), cut in 1..200_usize) {
-            let whole = read(&octets, 1000);
-            prop_assert_eq!(read(&octets, cut).map_err(|v| v.close_code()), whole.map_err(|v| v.close_code()));
-        }
-    }
-
-    fn inflate(octets: &[u8], cut: usize) -> Result<Vec<Event>, Violation> {
-        read_by(Reader::new(1000).inflating(), octets, cut)
-    }
-
-    fn read(octets: &[u8], cut: usize) -> Result<Vec<Event>, Violation> {
-        read_by(Reader::new(1000), octets, cut)
-    }
-
-    fn read_by(mut reader: Reader, octets: &[u8], cut: usize) -> Result<Vec<Event>, Violation> {
-        let mut events = VecDeque::new();
-        for piece in octets.to_vec().chunks_mut(cut) {
-            reader.feed(piece, &mut events)?;
-        }
-        Ok(events.into())
-    }
-
-    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-        let mask = [0x12, 0x34, 0x56, 0x78];
-        let mut octets = vec![first];
-        match payload.len() {
-            len @ 0..=125 => octets.push(0x80 | len as u8),
-            len => {
-                octets.push(0x80 | 126);
-                octets.extend((len as u16).to_be_bytes());
-            }
-        }
-        octets.extend(mask);
-        octets.extend(payload.iter().zip(mask.iter().cycle()).map(|(octet, key)| octet ^ key));
-        octets
-    }
-}
+mod tests;

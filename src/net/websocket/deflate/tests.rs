@@ -139,6 +139,10 @@ fn read(image: &[u8]) -> Vec<Event> {
     let mut octets = [&image[..head_len], &[0; 4], payload].concat();
     octets[1] |= 0x80;
     let mut events = VecDeque::new();
-    Reader::new(1 << 20).inflating().feed(&mut octets, &mut events).unwrap();
+    let mut reader = Reader::new(1 << 20).inflating();
+    reader.feed(&mut octets, &mut events).unwrap();
+    while reader.is_behind() {
+        reader.resume(&mut events).unwrap();
+    }
     events.into()
 }
