@@ -33,6 +33,10 @@ impl MessageIo for EventIo {
         Ok(Written { bytes, is_blocked: false, is_cut: false })
     }
 
+    fn withdraw(&self) {
+        self.0.withdraw();
+    }
+
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.0.poll_flow(cx) {
             Flow::Waiting { .. } => Poll::Pending,

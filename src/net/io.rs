@@ -44,6 +44,10 @@ pub trait MessageIo {
         Ok(written)
     }
 
+    /// Takes back what was taken by [`MessageIo::try_write`] and has not begun to leave, where
+    /// the transport itself keeps such.
+    fn withdraw(&self) {}
+
     /// Ready when [`MessageIo::try_write`] may get on after it was blocked.
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 

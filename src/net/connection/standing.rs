@@ -143,6 +143,7 @@ impl Connection {
         state.publishing = None;
         while state.session.poll_action().is_some() {}
         state.mailbox.clear_octets();
+        self.io.withdraw();
         state.unwritten.truncate(usize::from(state.is_cut));
         if let Some(queueing) = &mut state.queueing {
             queueing.on_discarded(state.unwritten.len());

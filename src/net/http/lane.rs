@@ -54,6 +54,15 @@ impl Shortcut {
         Self(Arc::downgrade(lane))
     }
 
+    /// An open one, as long as the other is there.
+    #[cfg(test)]
+    pub(crate) fn of(socket: TcpStream) -> (impl Sized, Self) {
+        let lane = Lane::new(socket);
+        lane.phase.store(OPEN, Ordering::Release);
+        let shortcut = Self::new(&lane);
+        (lane, shortcut)
+    }
+
     /// The body has handed something to hyper, which has to be written first.
     pub fn hold(&self) {
         if let Some(lane) = self.0.upgrade() {

@@ -58,6 +58,8 @@ struct Pipe {
     shortcut: Option<Shortcut>,
     /// What the socket did not take of a chunk that was written past hyper; goes before `pieces`.
     rest: Octets,
+    /// Whether some of that chunk has left.
+    is_begun: bool,
     pieces: VecDeque<Octets>,
     /// Whether octets were taken since the writer last looked.
     has_progress: bool,
@@ -97,11 +99,13 @@ impl Writer {
         match pipe.shortcut.as_ref().filter(|shortcut| is_empty && shortcut.is_open()) {
             Some(shortcut) => {
                 let mut chunk = octets.into_chunk();
+                let whole = chunk.len();
                 // That the connection broke is what its own task finds out.
                 let _ = shortcut.try_write(&mut chunk);
                 if chunk.is_empty() {
                     return true;
                 }
+                pipe.is_begun = chunk.len() < whole;
                 pipe.rest = chunk;
             }
             None => pipe.pieces.push_back(octets),
@@ -116,6 +120,16 @@ impl Writer {
         pipe.pieces.push_back(octets);
         pipe.has_ended = true;
         wake(pipe.reader.take(), pipe);
+    }
+
+    /// Takes back what has not begun to leave.
+    pub fn withdraw(&self) {
+        let mut pipe = lock(&self.0);
+        pipe.pieces = VecDeque::new();
+        if !pipe.is_begun {
+            pipe.rest = Octets::default();
+        }
+        wake(pipe.writer.take(), pipe);
     }
 
     /// Ends the response after what was written.
@@ -165,7 +179,7 @@ impl std::fmt::Debug for Pipe {
 impl Reader {
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Octets>> {
         let mut pipe = lock(&self.0);
-        let Pipe { shortcut, rest, has_progress, .. } = &mut *pipe;
+        let Pipe { shortcut, rest, is_begun, has_progress, .. } = &mut *pipe;
         let mut is_blocked = false;
         if let Some(shortcut) = shortcut
             && !rest.is_empty()
@@ -178,7 +192,7 @@ impl Reader {
                 Poll::Pending => is_blocked = true,
             }
             if rest.len() < before {
-                *has_progress = true;
+                (*is_begun, *has_progress) = (true, true);
                 if let Some(writer) = pipe.writer.take() {
                     writer.wake();
                 }
@@ -223,5 +237,58 @@ fn wake(waker: Option<Waker>, pipe: MutexGuard<'_, Pipe>) {
     drop(pipe);
     if let Some(waker) = waker {
         waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn of_what_is_taken_back_only_what_the_connection_has_taken_leaves() {
+        let (writer, reader) = pipe(None);
+        let mut cx = Context::from_waker(Waker::noop());
+        for text in ["taken", "taken back"] {
+            writer.write([Bytes::from_static(text.as_bytes())].into_iter().collect());
+        }
+        assert!(matches!(reader.poll(&mut cx), Poll::Ready(Some(octets)) if octets.len() == "taken".len()));
+        writer.withdraw();
+        assert!(reader.poll(&mut cx).is_pending() && writer.is_taken());
+        writer.write_last([Bytes::from_static(b"last")].into_iter().collect());
+        assert!(matches!(reader.poll(&mut cx), Poll::Ready(Some(octets)) if octets.len() == "last".len()));
+        assert!(matches!(reader.poll(&mut cx), Poll::Ready(None)));
+    }
+
+    #[tokio::test]
+    async fn a_chunk_is_taken_back_if_the_socket_was_full_and_finished_if_a_part_of_it_has_left() {
+        for is_full in [true, false] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (socket, _) = listener.accept().await.unwrap();
+            let mut filled = 0;
+            socket.writable().await.unwrap();
+            while is_full && let Ok(count) = socket.try_write(&[b'.'; 65_536]) {
+                filled += count;
+            }
+            let (lane, shortcut) = Shortcut::of(socket);
+            let (writer, reader) = pipe(Some(shortcut));
+            let chunk = Bytes::from(vec![b'x'; 32 << 20]);
+            assert!(!writer.write([chunk].into_iter().collect()));
+            writer.withdraw();
+            assert_eq!(writer.is_taken(), is_full);
+            let read = tokio::spawn(async move {
+                let mut octets = Vec::new();
+                client.read_to_end(&mut octets).await.unwrap();
+                octets
+            });
+            writer.end();
+            std::future::poll_fn(|cx| reader.poll(cx).map(drop)).await;
+            drop(lane);
+            let chunk = if is_full { 0 } else { (32 << 20) + "2000000\r\n\r\n".len() };
+            assert_eq!(read.await.unwrap().len(), filled + chunk);
+        }
     }
 }

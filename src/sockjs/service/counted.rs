@@ -128,6 +128,10 @@ impl<T: MessageIo> MessageIo for Counted<T> {
         Ok(written)
     }
 
+    fn withdraw(&self) {
+        self.io.withdraw();
+    }
+
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.io.poll_write_ready(cx)
     }

@@ -309,6 +309,11 @@ impl MessageIo for SessionIo {
         Ok(Written { bytes, is_blocked: !queue.is_empty(), is_cut: false })
     }
 
+    fn withdraw(&self) {
+        self.0.responses.borrow().iter().for_each(|(_, body)| body.withdraw());
+        wake(&self.0.driver);
+    }
+
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.0.is_lost.get() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
