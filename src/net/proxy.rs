@@ -35,8 +35,10 @@ impl Proxies {
             return peer;
         }
         let name = if self.writes_forwarded { "forwarded" } else { "x-forwarded-for" };
-        let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-        let hops: Vec<&str> = values.flat_map(|value| value.split(',')).collect();
+        // The client's own octets, whatever they are, do not hide what stands behind them.
+        let values = headers.get_all(name).into_iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let values: Vec<_> = values.collect();
+        let hops: Vec<&str> = values.iter().flat_map(|value| value.split(',')).collect();
         let mut client = peer;
         for hop in hops.into_iter().rev() {
             let named = if self.writes_forwarded { forwarded_for(hop) } else { Some(hop) };
@@ -174,6 +176,14 @@ mod tests {
             assert_eq!(client(true, "forwarded", header, PEER), expected.parse().unwrap(), "{header}");
         }
         assert_eq!(client(true, "x-forwarded-for", "203.0.113.7", PEER), PEER.parse().unwrap());
+    }
+
+    #[test]
+    fn octets_that_are_no_text_do_not_hide_what_the_proxy_says() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", HeaderValue::from_bytes(b"\xff, 203.0.113.7").unwrap());
+        let client = proxies(false).client(&headers, PEER.parse().unwrap());
+        assert_eq!(client, "203.0.113.7:0".parse().unwrap());
     }
 
     #[test]
