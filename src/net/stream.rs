@@ -3,12 +3,13 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read as _};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::io::Written;
@@ -159,10 +160,19 @@ pub(super) fn poll_read_most<T>(
         let buffer = &mut buffer[..max.min(READ_BUFFER_BYTES)];
         loop {
             ready!(stream.poll_read_ready(cx))?;
-            match stream.try_read(buffer) {
-                Ok(count) => return Poll::Ready(Ok(take(&mut buffer[..count]))),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+            let mut count = 0;
+            let read = stream.try_io(Interest::READABLE, || {
+                count = (&*SockRef::from(stream)).read(buffer)?;
+                // A socket that gave less has no more, and is asked again when there is.
+                if cfg!(unix) && (1..buffer.len()).contains(&count) {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Ok(())
+            });
+            match read {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+                Err(_) if count == 0 => {}
+                _ => return Poll::Ready(Ok(take(&mut buffer[..count]))),
             }
         }
     })
