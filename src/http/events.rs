@@ -45,6 +45,10 @@ impl MessageIo for EventIo {
         }
     }
 
+    fn is_two_way(&self) -> bool {
+        false
+    }
+
     fn poll_read(&self, cx: &mut Context<'_>) -> Poll<Incoming> {
         match self.0.poll_flow(cx) {
             Flow::Waiting { .. } | Flow::Taken => Poll::Pending,

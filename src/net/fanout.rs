@@ -116,8 +116,9 @@ impl Fanout {
             Some(Ok(seat)) => (Some(seat), None),
             Some(Err(exceeded)) => (None, Some(exceeded)),
         };
+        let bounds = Bounds::new(seat, io.is_two_way());
         let connection: Rc<Connection> =
-            Rc::new(Connection::new(id, key, address, Bounds::new(seat), Rc::clone(self), io, session));
+            Rc::new(Connection::new(id, key, address, bounds, Rc::clone(self), io, session));
         self.connections.borrow_mut()[key.place as usize].connection = Some(Rc::clone(&connection));
         if self.is_draining.get() {
             connection.end(Trouble::ShuttingDown);

@@ -51,6 +51,11 @@ pub trait MessageIo {
     /// Ready when [`MessageIo::try_write`] may get on after it was blocked.
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// Whether the peer can send anything at all.
+    fn is_two_way(&self) -> bool {
+        true
+    }
+
     /// The next thing the peer sent.
     fn poll_read(&self, cx: &mut Context<'_>) -> Poll<Incoming>;
 

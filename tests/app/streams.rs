@@ -101,6 +101,20 @@ async fn streams_and_channels_of_one_address_end_at_the_limit_which_is_counted()
 }
 
 #[tokio::test]
+async fn an_event_stream_which_cannot_send_is_not_idle() {
+    let server = Server::start(1, "metrics.enabled = false\nlimits.idle = \"400ms\"");
+    let mut events = Http::open(server.address).await;
+    events.write("GET /stream/logs HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(events.head().await.0, 200);
+    // A session that can send is idle by then.
+    assert_eq!(Stomp::connect(server.address).await.frame().await.header("message"), Some("Idle"));
+    let line = json!({ "message": "still there" });
+    let taken = reqwest::Client::new().post(server.url("/api/v1/logs")).json(&line).send().await.unwrap();
+    assert_eq!(taken.status(), 202);
+    while !events.chunk().await.expect("the stream goes on").contains("still there") {}
+}
+
+#[tokio::test]
 async fn streams_count_among_the_sessions_of_their_user() {
     let server = Server::start(
         1,

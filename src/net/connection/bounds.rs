@@ -18,8 +18,9 @@ pub(in crate::net) struct Bounds {
 }
 
 impl Bounds {
-    pub(in crate::net) fn new(seat: Option<SessionSeat>) -> Self {
-        let rates = seat.as_ref().and_then(SessionSeat::rates);
+    /// Who cannot send sends neither too much nor too little.
+    pub(in crate::net) fn new(seat: Option<SessionSeat>, can_send: bool) -> Self {
+        let rates = seat.as_ref().filter(|_| can_send).and_then(SessionSeat::rates);
         Self { seat: seat.map(Box::new), rates }
     }
 

@@ -136,6 +136,10 @@ impl<T: MessageIo> MessageIo for Counted<T> {
         self.io.poll_write_ready(cx)
     }
 
+    fn is_two_way(&self) -> bool {
+        self.io.is_two_way()
+    }
+
     fn poll_read(&self, cx: &mut Context<'_>) -> Poll<Incoming> {
         let polled = self.io.poll_read(cx);
         if let Poll::Ready(Incoming::Octets(octets)) = &polled {
