@@ -8,7 +8,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 
 use bytes::{Buf as _, Bytes};
 
@@ -342,6 +342,16 @@ pub trait Framing: fmt::Debug + Sync {
     /// Wraps the shared end of a message. `is_text` is whether head and tail are UTF-8.
     fn tail(&self, tail: &Bytes, is_text: bool) -> Tail;
 
+    /// As [`Framing::tail`], in steps, where all at once would keep others waiting.
+    fn making(&self, _tail: &Bytes, _is_text: bool) -> Option<Box<dyn Making>> {
+        None
+    }
+
+    /// Whether [`Framing::making`] is to be asked for an end of so many octets.
+    fn takes_steps(&self, _octets: usize) -> bool {
+        false
+    }
+
     /// Wraps the beginning of a message that ends with that wrapped tail.
     fn head(&self, head: &[u8], tail: &Tail, is_text: bool) -> Bytes;
 
@@ -350,6 +360,13 @@ pub trait Framing: fmt::Debug + Sync {
         let tail = self.tail(&Bytes::new(), is_text);
         Image { head: self.head(octets, &tail, is_text), tail: tail.octets }
     }
+}
+
+/// A wrapped end in the making.
+pub trait Making: Send {
+    /// Goes on, and takes from `budget` the octets it came through; gives what is made at last. It
+    /// goes on where anything is left of the budget.
+    fn advance(&mut self, budget: &mut usize) -> Option<Tail>;
 }
 
 /// The wrapped end of a message.
@@ -406,12 +423,16 @@ pub const DIALECTS: usize = 3;
 #[derive(Default)]
 pub struct ImageCache {
     tails: OnceLock<Box<[OnceLock<Tails>; FRAMINGS]>>,
+    making: Mutex<Vec<InTheMaking>>,
     whole: [OnceLock<Box<CachedImage>>; WHOLE_IMAGES],
     envelopes: [OnceLock<Box<CachedImage>>; ENVELOPES],
 }
 
 /// A framing's tails are there only once it is in use: most messages leave in one or two.
 type Tails = Box<[OnceLock<Tail>; DIALECTS]>;
+
+/// Of which row and dialect it will be the tail.
+type InTheMaking = ((usize, usize), Box<dyn Making>);
 
 struct CachedImage {
     row: usize,
@@ -425,6 +446,51 @@ impl ImageCache {
     pub fn tail(&self, row: usize, dialect: usize, build: impl FnOnce() -> Tail) -> &Tail {
         let tails = self.tails.get_or_init(Box::default);
         tails[row].get_or_init(Box::default)[dialect].get_or_init(build)
+    }
+
+    /// Goes on making the shared tail, as far as `budget` goes, or begins to where `begin` says that
+    /// it takes steps; answers whether the way is clear for [`ImageCache::tail`].
+    pub fn prepare(
+        &self,
+        row: usize,
+        dialect: usize,
+        budget: &mut usize,
+        begin: impl FnOnce() -> Option<Box<dyn Making>>,
+    ) -> bool {
+        let is_there = || self.tails.get().and_then(|tails| tails[row].get()?[dialect].get()).is_some();
+        if is_there() {
+            return true;
+        }
+        if *budget == 0 {
+            return false;
+        }
+        let mut making = match self.making.try_lock() {
+            Ok(making) => making,
+            // Another shard is at it.
+            Err(TryLockError::WouldBlock) => return false,
+            Err(TryLockError::Poisoned(_)) => return true,
+        };
+        let known = making.iter().position(|(of, _)| *of == (row, dialect));
+        // It may have been done while the lock was taken.
+        if known.is_none() && is_there() {
+            return true;
+        }
+        let at = match known {
+            Some(at) => at,
+            None => {
+                let Some(begun) = begin() else { return true };
+                making.push(((row, dialect), begun));
+                making.len() - 1
+            }
+        };
+        while *budget > 0 {
+            if let Some(tail) = making[at].1.advance(budget) {
+                making.swap_remove(at);
+                self.tail(row, dialect, || tail);
+                return true;
+            }
+        }
+        false
     }
 
     /// The whole image for a subscription of that name; built, and kept while there is room,
@@ -522,6 +588,33 @@ mod tests {
         assert_eq!(cache.whole(0, 0, "sub-0", || image("again")), image("first"));
         assert_eq!(cache.whole(0, 1, "sub-0", || image("other")), image("other"));
         assert_eq!(cache.whole(1, 0, "sub-0", || image("row")), image("row"));
+    }
+
+    /// Becomes a tail after so many octets.
+    struct Countdown(usize);
+
+    impl Making for Countdown {
+        fn advance(&mut self, budget: &mut usize) -> Option<Tail> {
+            self.0 -= 1;
+            *budget -= 1;
+            (self.0 == 0).then(|| Bytes::from_static(b"made").into())
+        }
+    }
+
+    #[test]
+    fn a_tail_is_prepared_as_far_as_the_budget_goes_and_begun_once() {
+        let cache = ImageCache::default();
+        let begin = || Some(Box::new(Countdown(5)) as Box<dyn Making>);
+        assert!(!cache.prepare(1, 0, &mut 3, begin));
+        assert!(!cache.prepare(1, 0, &mut 0, || unreachable!()));
+        let mut budget = 3;
+        assert!(cache.prepare(1, 0, &mut budget, || unreachable!()));
+        assert_eq!(budget, 1);
+        assert_eq!(cache.tail(1, 0, || unreachable!()).octets, "made");
+        assert!(cache.prepare(1, 0, &mut 0, || unreachable!()));
+        // What takes no steps is nobody's work but the tail's.
+        assert!(cache.prepare(1, 1, &mut 3, || None));
+        assert_eq!(cache.tail(1, 1, || Bytes::from_static(b"at once").into()).octets, "at once");
     }
 
     #[test]

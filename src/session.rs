@@ -30,6 +30,12 @@ pub trait Session {
     /// actions that it cannot carry out yet.
     fn delivery_image(&mut self, now: Instant, delivery: Delivery) -> Option<Image>;
 
+    /// Does what takes long for [`Session::delivery_image`], and takes from `budget` the octets it came
+    /// through; answers whether that is done.
+    fn prepare(&self, _message: &Message, _budget: &mut usize) -> bool {
+        true
+    }
+
     /// Takes the answer to a ticket; one that is not open is ignored.
     fn handle_reply(&mut self, now: Instant, ticket: Ticket, reply: Reply);
 

@@ -1,8 +1,9 @@
 //! What waits for one session's socket: finished control frames and deliveries, in one order.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
-use crate::message::{Delivery, Image, MessageId, Overflow, SubscriptionId};
+use crate::message::{Delivery, Image, Message, MessageId, Overflow, SubscriptionId};
 
 /// A session's outbound queue, bounded in messages and octets. Pushing never waits.
 ///
@@ -123,6 +124,14 @@ impl Mailbox {
             self.queue.reserve_exact(FIRST_ENTRIES);
         }
         self.queue.push_back(entry);
+    }
+
+    /// The message that waits first, unless something else does.
+    pub fn first_message(&self) -> Option<&Arc<Message>> {
+        match self.queue.front()? {
+            Entry::Octets(_) => None,
+            Entry::Delivery(delivery) => Some(&delivery.message),
+        }
     }
 
     /// Takes what waits longest.

@@ -94,6 +94,8 @@ struct State<S: ?Sized = dyn Session> {
     /// Whether a part of their first has left already.
     is_cut: bool,
     is_blocked: bool,
+    /// Whether what waits first takes more preparation than one turn allows.
+    is_preparing: bool,
     waker: Option<Waker>,
     subscriptions: Vec<(SubscriptionId, Destination)>,
     /// What waits for room in a shard's inbox; nothing else is done meanwhile.
@@ -135,6 +137,7 @@ impl<S: Session> Connection<S> {
             unwritten: VecDeque::new(),
             is_cut: false,
             is_blocked: false,
+            is_preparing: false,
             waker: None,
             subscriptions: Vec::new(),
             publishing: None,
@@ -201,6 +204,7 @@ impl Connection {
         }
         if let Some(now) = alone
             && state.has_nothing_waiting()
+            && state.session.prepare(message, &mut PREPARED_BYTES.clone())
         {
             self.write_at_once(&mut state, now, delivery);
             if state.is_blocked || state.is_over || state.session.is_closed() {
@@ -211,7 +215,12 @@ impl Connection {
         let limits = self.broker().mailbox_limits();
         // Several subscriptions to one burst are no sign of a slow reader: its socket tells.
         if !state.is_blocked && !state.mailbox.has_room(message.body.len(), limits) {
-            self.flush(&mut state, clock::now());
+            loop {
+                self.flush(&mut state, clock::now());
+                if !state.is_preparing {
+                    break;
+                }
+            }
         }
         let State { mailbox, is_blocked, .. } = &mut *state;
         let stats = self.broker().stats();
@@ -233,14 +242,16 @@ impl Connection {
         !state.is_blocked && !self.is_dirty.replace(true)
     }
 
-    /// Writes all that waits, from the shard.
-    pub(super) fn flush_from_shard(&self, now: Instant) {
+    /// Writes all that waits, from the shard; answers whether it is to do so again after others
+    /// had their turn.
+    pub(super) fn flush_from_shard(&self, now: Instant) -> bool {
         self.is_dirty.set(false);
         let mut state = self.state.borrow_mut();
         self.flush(&mut state, now);
         if state.is_blocked || state.is_over || state.session.is_closed() {
             wake(&mut state);
         }
+        state.is_preparing
     }
 
     /// Gives the connection up after a panic within it: its state is not to be trusted.
@@ -292,6 +303,9 @@ impl Connection {
             self.finish(state, now);
             if state.is_over {
                 return Poll::Ready(());
+            }
+            if state.is_preparing {
+                break;
             }
             if state.may_act() && state.session.has_action() {
                 continue;
@@ -512,6 +526,10 @@ const ACTIONS_PER_TURN: usize = 64;
 
 /// Octets of answers to a peer's own frames that may wait before it is read from no more.
 const ANSWER_BYTES: usize = 64 * 1024;
+
+/// Octets that are compressed for one connection in one turn, a message's last or only piece beyond
+/// it: up to a millisecond's work.
+const PREPARED_BYTES: usize = 32 * 1024;
 
 /// Pieces and octets handed to the socket at once.
 const FLUSH_PIECES: usize = 64;

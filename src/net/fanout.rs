@@ -276,11 +276,10 @@ impl Fanout {
         }
         let steps = write_steps(messages.iter().map(|message| message.body.len()).sum());
         for key in dirty {
-            if let Some(connection) = self.find(key) {
-                isolate(&connection, |connection| {
-                    connection.flush_from_shard(slice.now);
-                    false
-                });
+            while let Some(connection) = self.find(key)
+                && isolate(&connection, |connection| connection.flush_from_shard(slice.now))
+            {
+                slice.pause().await;
             }
             if slice.is_over(steps) {
                 slice.pause().await;
@@ -423,7 +422,7 @@ impl Slice {
 
 /// What a write of so many octets counts for.
 fn write_steps(bytes: usize) -> u32 {
-    WRITE_STEPS.saturating_add(u32::try_from(bytes / 4096).unwrap_or(STEPS_PER_LOOK))
+    WRITE_STEPS.saturating_add(u32::try_from(bytes / 256).unwrap_or(STEPS_PER_LOOK))
 }
 
 /// A connection that breaks down must not take the shard's others with it.

@@ -48,22 +48,41 @@ impl Own<'_> {
 /// made sure that this is wanted.
 pub fn message_image(message: &Message, framing: &dyn Framing, version: Version, own: Own<'_>) -> Image {
     let build = || {
-        let is_encoded = !framing.carries_binary() && !message.is_text();
-        let is_text = is_encoded || message.is_text();
-        let tail = message.images.tail(framing.row(), version.dialect(), || {
-            let tail = if is_encoded {
-                message_tail(message, version, BASE64.encode(&message.body).as_bytes(), Some("base64"))
-            } else {
-                message_tail(message, version, &message.body, None)
-            };
-            framing.tail(&Bytes::from(tail), is_text)
+        let (row, dialect) = (framing.row(), version.dialect());
+        let tail = message.images.tail(row, dialect, || {
+            let (tail, is_text) = shared_tail(message, framing, version);
+            framing.tail(&tail, is_text)
         });
+        let is_text = is_encoded(message, framing) || message.is_text();
         Image { head: framing.head(&message_head(version, own), tail, is_text), tail: tail.octets.clone() }
     };
     if own.is_common() {
         message.images.whole(framing.row(), version.dialect(), own.subscription, build)
     } else {
         build()
+    }
+}
+
+/// Does what takes long for [`message_image`], as far as `budget` goes; answers whether that is done.
+pub fn prepare_image(message: &Message, framing: &dyn Framing, version: Version, budget: &mut usize) -> bool {
+    let begin = || {
+        let (tail, is_text) = shared_tail(message, framing, version);
+        framing.making(&tail, is_text)
+    };
+    !framing.takes_steps(message.body.len()) || message.images.prepare(framing.row(), version.dialect(), budget, begin)
+}
+
+fn is_encoded(message: &Message, framing: &dyn Framing) -> bool {
+    !framing.carries_binary() && !message.is_text()
+}
+
+/// The shared end of a message, and whether it is text.
+fn shared_tail(message: &Message, framing: &dyn Framing, version: Version) -> (Bytes, bool) {
+    if is_encoded(message, framing) {
+        let body = BASE64.encode(&message.body);
+        (message_tail(message, version, body.as_bytes(), Some("base64")).into(), true)
+    } else {
+        (message_tail(message, version, &message.body, None).into(), message.is_text())
     }
 }
 

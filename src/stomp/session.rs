@@ -15,12 +15,12 @@ use self::requests::{Request, Requests};
 use self::subscriptions::Subscriptions;
 use self::transactions::Transactions;
 use super::decode::Decoder;
-use super::encode::{Own, Writer, message_image};
+use super::encode::{Own, Writer, message_image, prepare_image};
 use super::frame::{Command, Frame};
 use super::heart_beat::{HeartBeat, Offer};
 use super::version::{SUPPORTED_VERSIONS, Version};
 use super::{Refusals, Settings};
-use crate::message::{Credentials, Delivery, Destination, Framing, Image, Principal, SubscriptionId};
+use crate::message::{Credentials, Delivery, Destination, Framing, Image, Message, Principal, SubscriptionId};
 
 mod acks;
 mod connect;
@@ -159,8 +159,9 @@ impl Session {
         }
         let (Phase::Connected, Some(version)) = (&self.phase, self.version) else { return None };
         let Delivery { subscription, message, retained, dropped, count } = delivery;
+        let can_send = self.can_send(&message);
         let entry = self.subscriptions.find_mut(subscription)?;
-        if !self.framing.carries_binary() && !self.settings.encodes_binary && !message.is_text() {
+        if !can_send {
             self.unsendable += 1;
             entry.left_out = entry.left_out.saturating_add(dropped).saturating_add(1);
             return None;
@@ -178,6 +179,17 @@ impl Session {
             }
         }
         Some(message_image(&message, self.framing, version, own))
+    }
+
+    fn can_send(&self, message: &Message) -> bool {
+        self.framing.carries_binary() || self.settings.encodes_binary || message.is_text()
+    }
+
+    /// Does what takes long for [`Session::delivery_image`], as far as `budget` goes; answers whether that
+    /// is done.
+    pub fn prepare(&self, message: &Message, budget: &mut usize) -> bool {
+        let Some(version) = self.version else { return true };
+        !self.can_send(message) || prepare_image(message, self.framing, version, budget)
     }
 
     /// Opens a subscription to a temporary queue that a SEND named in `reply-to`: its MESSAGEs

@@ -49,6 +49,43 @@ async fn a_broadcast_is_compressed_alike_for_all_and_reads_as_it_was_sent() {
 }
 
 #[tokio::test]
+async fn large_messages_keep_their_place_though_they_are_compressed_in_turns() {
+    let server = Server::start(2, "metrics.enabled = false\nmailbox.bytes = \"4MiB\"");
+    let body = (0..).flat_map(|n: u32| format!("{n},").into_bytes()).take(1_000_000).collect::<Vec<_>>();
+    let body = String::from_utf8(body).unwrap();
+    let mut subscribers = Vec::new();
+    for n in 0..6 {
+        let offer = (n > 0).then_some(OFFER);
+        let mut client = Client::connect(&server, "/ws", offer).await;
+        client.stomp("SUBSCRIBE\nid:t\ndestination:/topic/a\n\n\0").await;
+        client.stomp("SUBSCRIBE\nid:u\ndestination:/topic/a\nreceipt:r\n\n\0").await;
+        assert!(client.next().await.1.contains("receipt-id:r"));
+        subscribers.push(client);
+    }
+    let mut publisher = Client::connect(&server, "/ws", None).await;
+    for n in 0..3 {
+        publisher.stomp(&format!("SEND\ndestination:/topic/a\n\n{n} {body}\0")).await;
+        publisher.stomp(&format!("SEND\ndestination:/topic/a\n\n{n} small\0")).await;
+    }
+    publisher.stomp(&format!("SEND\ndestination:/queue/a\nreceipt:q\n\nqueued {body}\0")).await;
+    assert!(publisher.next().await.1.contains("receipt-id:q"));
+    for (at, client) in subscribers.iter_mut().enumerate() {
+        for n in 0..3 {
+            for end in [&format!("\n\n{n} {body}\0"), &format!("\n\n{n} small\0")] {
+                for _ in 0..2 {
+                    let (frame, message) = client.next().await;
+                    assert!(message.ends_with(end), "{}", &message[..80]);
+                    assert_eq!(frame[0] == 0xc1, at > 0 && message.len() > 1000);
+                }
+            }
+        }
+    }
+    subscribers[1].stomp("SUBSCRIBE\nid:q\ndestination:/queue/a\n\n\0").await;
+    let (frame, message) = subscribers[1].next().await;
+    assert!(frame[0] == 0xc1 && message.ends_with(&format!("\n\nqueued {body}\0")));
+}
+
+#[tokio::test]
 async fn small_messages_leave_as_they_are_and_off_is_off() {
     let server = Server::start(1, "metrics.enabled = false");
     let mut client = Client::connect(&server, "/ws", Some(OFFER)).await;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tracing::debug;
 
-use super::{Connection, FLUSH_BYTES, FLUSH_PIECES, State};
+use super::{Connection, FLUSH_BYTES, FLUSH_PIECES, PREPARED_BYTES, State};
 use crate::broker::handle::now_ms;
 use crate::broker::mailbox::Entry;
 use crate::message::{Delivery, Image};
@@ -16,6 +16,7 @@ impl Connection {
     /// Writes what waits, all in as few calls as it takes, until nothing is left or the socket
     /// takes no more.
     pub(super) fn flush(&self, state: &mut State, now: Instant) {
+        state.is_preparing = false;
         if state.is_blocked || state.is_over {
             return;
         }
@@ -23,8 +24,9 @@ impl Connection {
         let mut queue = self.fanout.take_scratch();
         queue.extend(state.unwritten.drain(..));
         let mut bytes = 0;
+        let mut budget = PREPARED_BYTES;
         loop {
-            self.fill(state, now, &mut queue);
+            self.fill(state, now, &mut queue, &mut budget);
             if queue.is_empty() {
                 break;
             }
@@ -130,9 +132,15 @@ impl Connection {
     }
 
     /// Makes octets of what waits, up to what one write can take.
-    fn fill(&self, state: &mut State, now: Instant, queue: &mut VecDeque<Image>) {
+    fn fill(&self, state: &mut State, now: Instant, queue: &mut VecDeque<Image>, budget: &mut usize) {
         let mut bytes = 0;
         while queue.len() < FLUSH_PIECES && bytes < FLUSH_BYTES {
+            if let Some(message) = state.mailbox.first_message()
+                && !state.session.prepare(message, budget)
+            {
+                state.is_preparing = true;
+                return;
+            }
             match state.mailbox.pop() {
                 Some(Entry::Octets(image)) => {
                     bytes += image.len();

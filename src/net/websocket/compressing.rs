@@ -19,20 +19,60 @@ use miniz_oxide::inflate::core::inflate_flags::{
 };
 use miniz_oxide::inflate::core::{BlockBoundaryState, DecompressorOxide, decompress};
 
-/// Compresses a message as RFC 7692 section 7.2.1 says; `None` where that makes it no shorter.
-pub(super) fn deflate(message: &[u8], level: u8, window_bits: u8) -> Option<Bytes> {
-    let pieces = message.len().div_ceil(PIECE_BYTES);
-    if pieces == 0 {
-        return None;
+/// A message on its way, compressed as RFC 7692 section 7.2.1 says, a piece at a time.
+pub(super) struct Deflating {
+    message: Bytes,
+    used: usize,
+    piece_bytes: usize,
+    level: u8,
+    window_bits: u8,
+    out: Vec<u8>,
+}
+
+impl Deflating {
+    pub(super) fn new(message: Bytes, level: u8, window_bits: u8) -> Self {
+        let pieces = message.len().div_ceil(PIECE_BYTES).max(1);
+        let piece_bytes = message.len().div_ceil(pieces);
+        Self { message, used: 0, piece_bytes, level, window_bits, out: Vec::new() }
     }
-    let mut out = Vec::new();
-    for piece in message.chunks(message.len().div_ceil(pieces)) {
+
+    /// Compresses the next piece, and takes it from `budget`. At the end it gives the message, or
+    /// `None` where that became no shorter.
+    pub(super) fn step(&mut self, budget: &mut usize) -> Step {
+        let end = self.message.len().min(self.used + self.piece_bytes);
+        let piece = &self.message[self.used..end];
+        *budget = budget.saturating_sub(piece.len().max(1));
         // A broken compressor costs what it would have saved, and not the connections.
-        catch_unwind(AssertUnwindSafe(|| compress(piece, level, window_bits, &mut out))).ok()??;
+        let compress = || compress(piece, self.level, self.window_bits, &mut self.out);
+        let is_well = !piece.is_empty() && catch_unwind(AssertUnwindSafe(compress)).ok().flatten().is_some();
+        self.used = end;
+        // What begins with noise is taken for noise.
+        if !is_well || self.out.len() - FLUSHED.len() >= self.used {
+            return Step::Done(None);
+        }
+        if self.used < self.message.len() {
+            return Step::More;
+        }
+        self.out.truncate(self.out.len() - FLUSHED.len());
+        self.out.shrink_to_fit();
+        Step::Done(Some(std::mem::take(&mut self.out).into()))
     }
-    out.truncate(out.len() - FLUSHED.len());
-    out.shrink_to_fit();
-    (out.len() < message.len()).then(|| out.into())
+}
+
+/// What a step came to.
+pub(super) enum Step {
+    More,
+    Done(Option<Bytes>),
+}
+
+/// Compresses a message at once; `None` where that makes it no shorter.
+pub(super) fn deflate(message: &Bytes, level: u8, window_bits: u8) -> Option<Bytes> {
+    let mut deflating = Deflating::new(message.clone(), level, window_bits);
+    loop {
+        if let Step::Done(compressed) = deflating.step(&mut 0) {
+            return compressed;
+        }
+    }
 }
 
 /// Appends a piece, and what ends a flush.
@@ -130,6 +170,12 @@ thread_local! {
     static SMALL_COMPRESSORS: RefCell<Vec<((u8, u8), Compress)>> = const { RefCell::new(Vec::new()) };
 }
 
+/// As [`deflate`], of octets that are only lent.
+#[cfg(test)]
+pub(super) fn deflated(message: &[u8], level: u8, window_bits: u8) -> Option<Bytes> {
+    deflate(&Bytes::copy_from_slice(message), level, window_bits)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -140,9 +186,9 @@ mod tests {
     #[test]
     fn what_would_become_no_shorter_is_not_compressed() {
         for (size, window_bits) in [(5000, 15), (200_000, 15), (5000, 9), (200_000, 9)] {
-            assert_eq!(deflate(&noise(size), 9, window_bits), None, "{size}");
+            assert_eq!(deflated(&noise(size), 9, window_bits), None, "{size}");
         }
-        assert_eq!(deflate(b"", 9, 15), None);
+        assert_eq!(deflated(b"", 9, 15), None);
     }
 
     #[test]
@@ -151,9 +197,9 @@ mod tests {
         for window_bits in [9, 15] {
             for turn in 0..100 {
                 let size = turn * 400;
-                assert_eq!(deflate(&noise[..size], 6, window_bits), None);
+                assert_eq!(deflated(&noise[..size], 6, window_bits), None);
                 let text = "text ".repeat(turn + 20);
-                let octets = deflate(text.as_bytes(), 6, window_bits).unwrap();
+                let octets = deflated(text.as_bytes(), 6, window_bits).unwrap();
                 assert_eq!(inflate(&octets, text.len()), Ok(Bytes::from(text)));
             }
         }
@@ -165,9 +211,9 @@ mod tests {
     fn a_small_window_is_kept_to() {
         let noise = noise(600);
         let message = [&noise[..], &noise].concat();
-        assert!(deflate(&message, 9, 15).is_some_and(|octets| octets.len() < 700));
+        assert!(deflated(&message, 9, 15).is_some_and(|octets| octets.len() < 700));
         // its repetition is farther away than 512 octets
-        assert_eq!(deflate(&message, 9, 9), None);
+        assert_eq!(deflated(&message, 9, 9), None);
     }
 
     #[test]
@@ -175,7 +221,7 @@ mod tests {
         for size in [PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 5 * PIECE_BYTES + 3] {
             let message: Vec<u8> = (0..).flat_map(|n: u32| format!("{n},").into_bytes()).take(size).collect();
             for window_bits in [9, 15] {
-                let octets = deflate(&message, 6, window_bits).unwrap();
+                let octets = deflated(&message, 6, window_bits).unwrap();
                 assert_eq!(inflate(&octets, size), Ok(Bytes::from(message.clone())), "{size}");
             }
         }
@@ -188,7 +234,7 @@ mod tests {
         for message in [&b"text".repeat(100), &many] {
             let mut reader = flate2::Decompress::new(false);
             let mut read = Vec::with_capacity(message.len() + 1);
-            let octets = [&deflate(message, 6, 15).unwrap()[..], &FLUSHED].concat();
+            let octets = [&deflated(message, 6, 15).unwrap()[..], &FLUSHED].concat();
             let status = reader.decompress_vec(&octets, &mut read, flate2::FlushDecompress::Sync).unwrap();
             // A last block would have been StreamEnd.
             assert_eq!((status, &read), (flate2::Status::Ok, message));
@@ -199,7 +245,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_compressed_reads_the_same(text in "[a-c]{0,3000}", level in 1_u8..=9, window_bits in 9_u8..=15) {
-            if let Some(octets) = deflate(text.as_bytes(), level, window_bits) {
+            if let Some(octets) = deflated(text.as_bytes(), level, window_bits) {
                 prop_assert_eq!(inflate(&octets, text.len()), Ok(Bytes::from(text)));
             }
         }

@@ -12,8 +12,9 @@ use http::header::SEC_WEBSOCKET_EXTENSIONS;
 use http::{HeaderMap, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::OpCode;
 
-use super::{compressing, head_len, inflating, put_head};
-use crate::message::{Framing, Image, PLAIN_FRAMINGS, Tail};
+use super::compressing::{self, Deflating, Step};
+use super::{head_len, inflating, put_head};
+use crate::message::{Framing, Image, Making, PLAIN_FRAMINGS, Tail};
 
 /// How the server compresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,7 +156,7 @@ struct Deflated {
 }
 
 impl Deflated {
-    fn deflate(&self, octets: &[u8]) -> Option<Bytes> {
+    fn deflate(&self, octets: &Bytes) -> Option<Bytes> {
         let is_worth_it = octets.len() >= self.settings.min_bytes;
         is_worth_it.then(|| compressing::deflate(octets, self.settings.level, self.window_bits))?
     }
@@ -177,6 +178,19 @@ impl Framing for Deflated {
             Some(octets) => Tail { octets, is_compressed: true },
             None => plain,
         }
+    }
+
+    fn making(&self, tail: &Bytes, is_text: bool) -> Option<Box<dyn Making>> {
+        let plain = self.plain.tail(tail, is_text);
+        if plain.octets.len() < self.settings.min_bytes {
+            return None;
+        }
+        let deflating = Deflating::new(plain.octets.clone(), self.settings.level, self.window_bits);
+        Some(Box::new(CompressedTail { plain, deflating }))
+    }
+
+    fn takes_steps(&self, octets: usize) -> bool {
+        octets >= self.settings.min_bytes
     }
 
     fn head(&self, head: &[u8], tail: &Tail, is_text: bool) -> Bytes {
@@ -208,10 +222,26 @@ impl Framing for Deflated {
         }
         let joined = [&plain.head[..], &plain.tail].concat();
         let (opcode, payload) = unframed(&joined);
-        let Some(compressed) = self.deflate(payload) else { return plain };
+        let Some(compressed) = self.deflate(&Bytes::copy_from_slice(payload)) else { return plain };
         let mut head = Vec::with_capacity(head_len(compressed.len()));
         put_head(&mut head, opcode, true, compressed.len());
         Image { head: head.into(), tail: compressed }
+    }
+}
+
+/// A tail that is being compressed.
+struct CompressedTail {
+    plain: Tail,
+    deflating: Deflating,
+}
+
+impl Making for CompressedTail {
+    fn advance(&mut self, budget: &mut usize) -> Option<Tail> {
+        match self.deflating.step(budget) {
+            Step::More => None,
+            Step::Done(Some(octets)) => Some(Tail { octets, is_compressed: true }),
+            Step::Done(None) => Some(std::mem::take(&mut self.plain)),
+        }
     }
 }
 

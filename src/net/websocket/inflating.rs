@@ -205,7 +205,7 @@ mod tests {
     use futures_util::poll;
     use proptest::prelude::*;
 
-    use super::super::compressing::deflate;
+    use super::super::compressing::deflated;
     use super::*;
 
     /// RFC 7692 section 7.2.3.
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn a_message_of_the_limit_is_read_and_of_one_octet_more_is_not() {
         for size in [63, 64, 65, 256, 4096, 1 << 20] {
-            let octets = deflate(&vec![b'a'; size], 6, 15).unwrap();
+            let octets = deflated(&vec![b'a'; size], 6, 15).unwrap();
             assert_eq!(inflate(&octets, size).map(|read| read.len()), Ok(size));
             assert_eq!(inflate(&octets, size - 1), Err(InflateError::TooLong), "{size}");
             assert_eq!(inflate(&octets, usize::MAX / 8).map(|read| read.len()), Ok(size));

@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{Session, SessionError};
-use crate::message::{Delivery, Destination, Image, Principal, SubscriptionId};
+use crate::message::{Delivery, Destination, Image, Message, Principal, SubscriptionId};
 use crate::session::{self, Action, Refusal, Reply, ReplyTo, Ticket, Trouble};
 
 impl session::Session for Session {
@@ -15,6 +15,10 @@ impl session::Session for Session {
 
     fn delivery_image(&mut self, now: Instant, delivery: Delivery) -> Option<Image> {
         Self::delivery_image(self, now, delivery)
+    }
+
+    fn prepare(&self, message: &Message, budget: &mut usize) -> bool {
+        Self::prepare(self, message, budget)
     }
 
     fn handle_reply(&mut self, now: Instant, ticket: Ticket, reply: Reply) {

@@ -94,6 +94,21 @@ fn a_message_is_its_head_stored_and_its_tail_compressed_and_reads_as_it_was() {
 }
 
 #[test]
+fn a_tail_that_is_made_in_steps_is_the_one_that_is_made_at_once() {
+    let framing = Agreed { settings: SETTINGS, window: Window::Full }.framing(&WebSocketFraming);
+    let mut noise = vec![0; 200_000];
+    getrandom::fill(&mut noise).unwrap();
+    for (body, steps) in [("abcdefgh ".repeat(50_000).into_bytes(), 7), (noise, 1), (vec![b'a'; 100], 1)] {
+        let body = Bytes::from(body);
+        assert!(framing.takes_steps(body.len()));
+        let mut making = framing.making(&body, true).unwrap();
+        let made = (1..).find_map(|step| Some((making.advance(&mut 1)?, step))).unwrap();
+        assert_eq!(made, (framing.tail(&body, true), steps));
+    }
+    assert!(!framing.takes_steps(99) && framing.making(&vec![b'a'; 99].into(), true).is_none());
+}
+
+#[test]
 fn what_is_small_or_becomes_no_shorter_leaves_as_it_is() {
     let framing = Agreed { settings: SETTINGS, window: Window::Full }.framing(&WebSocketFraming);
     let mut noise = vec![0; 1000];

@@ -1,4 +1,4 @@
-use super::super::compressing::deflate;
+use super::super::compressing::deflated;
 use super::*;
 use proptest::prelude::*;
 
@@ -150,7 +150,7 @@ fn compressed_text_must_be_utf8_and_compressed_by_deflate() {
 #[test]
 fn a_message_over_the_limit_when_decompressed_is_refused_without_being_held() {
     for (size, is_taken) in [(1000, true), (1001, false), (1 << 24, false)] {
-        let bomb = deflate(&vec![b'a'; size], 9, 15).unwrap();
+        let bomb = deflated(&vec![b'a'; size], 9, 15).unwrap();
         let read = inflate(&frame(0xc1, &bomb[..bomb.len().min(0xffff)]), 100);
         assert_eq!(read.is_ok(), is_taken, "{size}");
         assert!(is_taken || read.unwrap_err().close_code() == 1009);
@@ -251,7 +251,7 @@ fn read_by(mut reader: Reader, octets: &[u8], cut: usize) -> Result<Vec<Event>, 
 }
 
 fn compressed(message: &[u8]) -> Vec<u8> {
-    frame(0xc1, &deflate(message, 6, 15).unwrap())
+    frame(0xc1, &deflated(message, 6, 15).unwrap())
 }
 
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
