@@ -9,6 +9,7 @@
 mod file;
 mod rotated;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -157,26 +158,37 @@ impl Follower {
             known.gone = None;
             return;
         }
-        if let Some(scanned) = self.scanned.filter(|_| self.files.iter().any(|file| file.path == path)) {
-            let missed = rotated::since(path, scanned.wall, &|of| of == id(&metadata) || self.knows(of));
-            missed.iter().for_each(|missed| self.follow(missed, path, true));
+        if !self.has_room(path) {
+            return;
         }
-        self.follow(path, path, !is_first || self.settings.from_start);
+        // Opened before what was missed is looked for: a file that is rotated away between the
+        // look at its place and this is among that.
+        let opened = Followed::open(path, path, !is_first || self.settings.from_start);
+        if let Some(scanned) = self.scanned.filter(|_| self.files.iter().any(|file| file.path == path)) {
+            let is_opened = |of| opened.as_ref().is_ok_and(|file| file.id == of);
+            for missed in rotated::since(path, scanned.wall, &|of| is_opened(of) || self.knows(of)) {
+                self.follow(Followed::open(&missed, path, true), &missed);
+            }
+        }
+        self.follow(opened, path);
     }
 
     fn knows(&self, of: Id) -> bool {
         self.files.iter().any(|file| file.id == of)
     }
 
-    /// Follows what is at `path` now as the file that was, or is, at `place`.
-    fn follow(&mut self, path: &Path, place: &Path, from_start: bool) {
-        if self.files.len() >= self.settings.files {
-            if !std::mem::replace(&mut self.is_full, true) {
-                warn!(files = self.settings.files, path = %path.display(), "not followed: logs.files is used up");
-            }
-            return;
+    /// Whether one more can be followed; says once where it cannot.
+    fn has_room(&mut self, path: &Path) -> bool {
+        let is_full = self.files.len() >= self.settings.files;
+        if is_full && !std::mem::replace(&mut self.is_full, true) {
+            warn!(files = self.settings.files, path = %path.display(), "not followed: logs.files is used up");
         }
-        match Followed::open(path, place, from_start) {
+        !is_full
+    }
+
+    fn follow(&mut self, opened: io::Result<Followed>, path: &Path) {
+        match opened {
+            Ok(file) if self.knows(file.id) || !self.has_room(path) => {}
             Ok(file) => {
                 info!(path = %path.display(), from = file.offset(), "following");
                 self.files.push(file);
