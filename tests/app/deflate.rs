@@ -50,7 +50,7 @@ async fn a_broadcast_is_compressed_alike_for_all_and_reads_as_it_was_sent() {
 
 #[tokio::test]
 async fn large_messages_keep_their_place_though_they_are_compressed_in_turns() {
-    let server = Server::start(2, "metrics.enabled = false\nmailbox.bytes = \"4MiB\"");
+    let server = Server::start(2, "metrics.enabled = false\nmailbox.bytes = \"16MiB\"");
     let body = (0..).flat_map(|n: u32| format!("{n},").into_bytes()).take(1_000_000).collect::<Vec<_>>();
     let body = String::from_utf8(body).unwrap();
     let mut subscribers = Vec::new();
