@@ -93,6 +93,8 @@ where
     let (in_swing, swings) = oneshot::channel();
     let (begin, begins) = oneshot::channel::<()>();
     let attacker = thread::spawn(move || {
+        // They stand for peers elsewhere: what they take of the cores themselves is not the server's doing.
+        rustix::process::nice(19).unwrap();
         runtime().block_on(async {
             begins.await.unwrap();
             tokio::select! {
