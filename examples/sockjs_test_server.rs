@@ -15,7 +15,7 @@ use stompbox::net::http::{PeerAddress, RequestBody, Settings as HttpSettings, se
 use stompbox::net::io::MessageIo;
 use stompbox::net::websocket;
 use stompbox::sockjs::service::{Body, Client, Connections, Service, Socket};
-use stompbox::sockjs::{Settings, Transport, Transports};
+use stompbox::sockjs::{ResponseLimit, Settings, Transport, Transports};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio::task::LocalSet;
@@ -154,7 +154,7 @@ fn settings() -> Settings {
         transports: Transports::ALL,
         heartbeat: Duration::from_secs(25),
         disconnect_delay: Duration::from_secs(5),
-        response_limit_bytes: 4096,
+        response_limit: ResponseLimit::Bytes(4096),
         inbox_bytes: MAX_PAYLOAD_BYTES,
         payload_bytes: MAX_PAYLOAD_BYTES,
         cookie_needed: false,

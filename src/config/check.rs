@@ -23,7 +23,7 @@ use crate::net::proxy::Proxies;
 use crate::net::tls::{Authority, Identity, IdentityError};
 use crate::net::websocket::deflate;
 use crate::net::{accept, http, limits as bounding};
-use crate::sockjs::{Transport, Transports};
+use crate::sockjs::{ResponseLimit, Transport, Transports};
 use crate::{feeds, sockjs, stomp};
 
 pub(super) fn config(merged: Merged) -> Result<Config, ConfigError> {
@@ -259,7 +259,7 @@ fn sockjs(raw: &raw::SockJs) -> SockJs {
             transports: transports(raw),
             heartbeat: raw.heartbeat.0,
             disconnect_delay: raw.disconnect_delay.0,
-            response_limit_bytes: raw.response_limit.0,
+            response_limit: raw.response_limit.0.map_or(ResponseLimit::Auto, |size| ResponseLimit::Bytes(size.0)),
             inbox_bytes: raw.inbox_bytes.0,
             payload_bytes: raw.payload_bytes.0,
             cookie_needed: raw.cookie_needed,

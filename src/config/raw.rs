@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::units::{Size, Time};
+use super::units::{Size, SizeOrAuto, Time};
 
 /// All settings, as written.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -315,7 +315,7 @@ pub(super) struct SockJs {
     pub(super) transports: Vec<String>,
     pub(super) heartbeat: Time,
     pub(super) disconnect_delay: Time,
-    pub(super) response_limit: Size,
+    pub(super) response_limit: SizeOrAuto,
     pub(super) inbox_bytes: Size,
     pub(super) payload_bytes: Size,
     pub(super) cookie_needed: bool,
@@ -337,7 +337,7 @@ impl Default for SockJs {
             transports: crate::sockjs::Transport::ALL.map(|transport| transport.name().into()).into(),
             heartbeat: seconds(25),
             disconnect_delay: seconds(5),
-            response_limit: kib(128),
+            response_limit: SizeOrAuto(None),
             // The largest STOMP frame, and as much again for the escapes of its JSON string
             inbox_bytes: mib(2),
             payload_bytes: mib(2),

@@ -9,7 +9,7 @@ use toml::Value;
 use super::path::Path;
 use super::raw::MASK;
 use super::texts;
-use super::units::{Size, Time, write_octets};
+use super::units::{AUTO, Size, Time, write_octets};
 
 /// A setting's name, with `[]` for each position in a list, and what it may be.
 pub(super) struct Rule {
@@ -25,7 +25,7 @@ pub(super) enum Kind {
     Count { min: i64, max: i64 },
     Ratio { min: f64, max: f64 },
     Time { min: Duration, max: Duration, or_zero: bool },
-    Size { min: u64, max: u64 },
+    Size { min: u64, max: u64, or_auto: bool },
     Choice(&'static [&'static str]),
     Text(Text),
     Texts(Text),
@@ -132,7 +132,9 @@ impl Kind {
                 .as_str()
                 .and_then(Time::parse)
                 .is_some_and(|Time(time)| (min..=max).contains(&&time) || (*or_zero && time.is_zero())),
-            Self::Size { min, max } => octets(value).is_some_and(|n| (min..=max).contains(&&n)),
+            Self::Size { min, max, or_auto } => {
+                octets(value).is_some_and(|n| (min..=max).contains(&&n)) || (*or_auto && value.as_str() == Some(AUTO))
+            }
             Self::Choice(choices) => value.as_str().is_some_and(|text| choices.contains(&text)),
             Self::Text(text) => value.as_str().is_some_and(text.accepts),
             Self::Texts(text) => {
@@ -164,11 +166,12 @@ impl fmt::Display for Kind {
                 write!(f, "a duration from {} to {}", Time(*min), Time(*max))?;
                 if *or_zero { f.write_str(", or 0s") } else { Ok(()) }
             }
-            Self::Size { min, max } => {
+            Self::Size { min, max, or_auto } => {
                 f.write_str("a size from ")?;
                 write_octets(f, *min)?;
                 f.write_str(" to ")?;
-                write_octets(f, *max)
+                write_octets(f, *max)?;
+                if *or_auto { write!(f, ", or {AUTO}") } else { Ok(()) }
             }
             Self::Choice(choices) => choices.iter().enumerate().try_for_each(|(n, choice)| match n {
                 0 => write!(f, "{choice:?}"),
@@ -212,7 +215,11 @@ const fn time_or_zero(key: &'static str, min_ms: u64, max_ms: u64) -> Rule {
 }
 
 const fn size(key: &'static str, min: u64, max: u64) -> Rule {
-    rule_of(key, Kind::Size { min, max })
+    rule_of(key, Kind::Size { min, max, or_auto: false })
+}
+
+const fn size_or_auto(key: &'static str, min: u64, max: u64) -> Rule {
+    rule_of(key, Kind::Size { min, max, or_auto: true })
 }
 
 const fn choice(key: &'static str, choices: &'static [&'static str]) -> Rule {
@@ -328,7 +335,7 @@ pub(super) const RULES: &[Rule] = &[
     texts("sockjs.transports", texts::TRANSPORT),
     time("sockjs.heartbeat", 100, HOUR),
     time("sockjs.disconnect_delay", 100, 10 * MINUTE),
-    size("sockjs.response_limit", 4 * KIB, GIB),
+    size_or_auto("sockjs.response_limit", 4 * KIB, GIB),
     size("sockjs.inbox_bytes", KIB, GIB),
     size("sockjs.payload_bytes", KIB, GIB),
     flag("sockjs.cookie_needed"),

@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::rules::{Kind, RULES};
 use super::*;
 use crate::broker::auth::{Digest, Password};
+use crate::sockjs::ResponseLimit;
 
 const SAMPLE: &str = include_str!("../../fixtures/stompbox.toml");
 
@@ -137,7 +138,7 @@ fn every_default_arrives_in_the_checked_settings() {
     assert_eq!(config.queues, queue::Settings { limits, max_deliveries: 10, prefetch_count: 64, ttl_ms: 0 });
     assert_eq!((config.sockjs.path.as_str(), config.sockjs.sessions), ("/ws", 100_000));
     assert_eq!(config.sockjs.service.heartbeat, Duration::from_secs(25));
-    assert_eq!(config.sockjs.service.response_limit_bytes, 128 << 10);
+    assert_eq!(config.sockjs.service.response_limit, ResponseLimit::Auto);
     assert_eq!(config.sockjs.service.transports, sockjs::Transports::ALL);
     assert_eq!((&config.sockjs.service.frame_ancestors, config.sockjs.service.sessions_per_address), (&None, 0));
     assert_eq!(config.websocket.deflate, Some(deflate::Settings { level: 6, min_bytes: 2048 }));
@@ -185,10 +186,13 @@ fn every_range_ends_where_its_rule_says() {
             Kind::Count { min, max } => {
                 (vec![min.to_string(), max.to_string()], vec![(min - 1).to_string(), (max + 1).to_string()])
             }
-            Kind::Size { min, max } => {
+            Kind::Size { min, max, or_auto } => {
                 let below = min.checked_sub(1).map(|n| n.to_string());
-                let bad = below.into_iter().chain([(max + 1).to_string(), "-1".into(), "\"1KB\"".into()]);
-                (vec![min.to_string(), format!("\"{max}\"")], bad.collect())
+                let mut bad: Vec<_> =
+                    below.into_iter().chain([(max + 1).to_string(), "-1".into(), "\"1KB\"".into()]).collect();
+                let mut good = vec![min.to_string(), format!("\"{max}\"")];
+                if *or_auto { &mut good } else { &mut bad }.push("\"auto\"".into());
+                (good, bad)
             }
             Kind::Time { min, max, or_zero } => {
                 let ms = |ms: u128| format!("\"{ms}ms\"");
@@ -217,6 +221,18 @@ fn every_range_ends_where_its_rule_says() {
             assert!(check(&text).is_err(), "{} = {text}", rule.key);
         }
     }
+}
+
+#[test]
+fn a_response_limit_is_auto_or_exact() {
+    let limit = |value: &str| load(&format!("sockjs.response_limit = {value}")).sockjs.service.response_limit;
+    assert_eq!(limit("\"auto\""), ResponseLimit::Auto);
+    assert_eq!([limit("4096"), limit("\"4KiB\"")], [ResponseLimit::Bytes(4096); 2]);
+    assert_eq!(
+        error("sockjs.response_limit = \"some\""),
+        "stompbox.toml, line 1, column 8: sockjs.response_limit = \"some\" is refused: it must be a size from 4KiB to \
+         1GiB, or auto"
+    );
 }
 
 #[test]

@@ -36,6 +36,13 @@ impl fmt::Display for Time {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Size(pub(super) usize);
 
+/// A size, or what is right for most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SizeOrAuto(pub(super) Option<Size>);
+
+/// How [`SizeOrAuto`] is written without a size.
+pub(super) const AUTO: &str = "auto";
+
 impl Size {
     /// Reads a size; `None` if the unit is unknown or the number does not fit.
     pub(super) fn parse(text: &str) -> Option<Self> {
@@ -91,6 +98,31 @@ impl Serialize for Size {
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(SizeVisitor)
+    }
+}
+
+impl Serialize for SizeOrAuto {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(size) => size.serialize(serializer),
+            None => serializer.serialize_str(AUTO),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for SizeOrAuto {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Size(Size),
+            Word(String),
+        }
+        match Either::deserialize(deserializer)? {
+            Either::Size(size) => Ok(Self(Some(size))),
+            Either::Word(word) if word == AUTO => Ok(Self(None)),
+            Either::Word(_) => Err(D::Error::custom("not a size such as 64KiB, and not auto")),
+        }
     }
 }
 

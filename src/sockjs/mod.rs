@@ -48,8 +48,8 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// How long a session lives without a receiver.
     pub disconnect_delay: Duration,
-    /// How many body octets a streaming response carries before it ends.
-    pub response_limit_bytes: usize,
+    /// What a streaming response carries before it ends.
+    pub response_limit: ResponseLimit,
     /// How many octets of messages from the client may wait for the application.
     pub inbox_bytes: usize,
     /// How many octets one `xhr_send` body or websocket message may have.
@@ -67,6 +67,28 @@ pub struct Settings {
     pub sessions_per_address: usize,
 }
 
+/// When a streaming response ends, so that its client comes with a new request.
+///
+/// The page keeps a response until it ends, and goes through all of it for each frame: what a limit
+/// bounds there is octets times frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResponseLimit {
+    /// After 128 KiB of the body. Where the frames are large it goes on until there were 128 of them,
+    /// or 8 MiB: a new request for every few of them costs the server more than they do.
+    Auto,
+    /// After so many octets of the body.
+    Bytes(usize),
+}
+
+impl ResponseLimit {
+    fn is_reached(self, bytes: usize, frames: u32) -> bool {
+        match self {
+            Self::Auto => bytes >= 128 << 10 && (frames >= 128 || bytes >= 8 << 20),
+            Self::Bytes(limit) => bytes >= limit,
+        }
+    }
+}
+
 #[cfg(test)]
 impl Settings {
     /// What `/echo` of the conformance server has, with a small inbox.
@@ -75,7 +97,7 @@ impl Settings {
             transports: Transports::ALL,
             heartbeat: Duration::from_secs(25),
             disconnect_delay: Duration::from_secs(5),
-            response_limit_bytes: 4096,
+            response_limit: ResponseLimit::Bytes(4096),
             inbox_bytes: 1000,
             payload_bytes: 1000,
             cookie_needed: false,

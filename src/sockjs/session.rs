@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::mem;
 use std::time::{Duration, Instant};
 
-use super::Settings;
 use super::frame::{Close, Frame};
 use super::framing::ReceiverKind;
 use super::octets::Octets;
 use super::quoting::Quoting;
+use super::{ResponseLimit, Settings};
 use crate::message::Image;
 
 /// The state of one session without sockets, tasks, clock or randomness.
@@ -98,6 +98,7 @@ struct Receiver {
     id: ReceiverId,
     kind: ReceiverKind,
     sent_bytes: usize,
+    sent_frames: u32,
     flow: Flow,
 }
 
@@ -112,7 +113,7 @@ enum Flow {
 struct Limits {
     heartbeat: Duration,
     disconnect_delay: Duration,
-    response_bytes: usize,
+    response: ResponseLimit,
     inbox_bytes: usize,
 }
 
@@ -135,7 +136,7 @@ impl Session {
             limits: Limits {
                 heartbeat: settings.heartbeat,
                 disconnect_delay: settings.disconnect_delay,
-                response_bytes: settings.response_limit_bytes,
+                response: settings.response_limit,
                 inbox_bytes: settings.inbox_bytes,
             },
         }
@@ -157,7 +158,7 @@ impl Session {
         if matches!(self.state, State::Opening) && self.outbox.is_empty() {
             self.quoting = kind.quoting();
         }
-        self.receiver = Some(Receiver { id: receiver, kind, sent_bytes: 0, flow: Flow::Ready });
+        self.receiver = Some(Receiver { id: receiver, kind, sent_bytes: 0, sent_frames: 0, flow: Flow::Ready });
         self.deadline = self.after(self.limits.heartbeat);
         match self.state {
             State::Opening => {
@@ -392,8 +393,10 @@ impl Session {
         let Some(receiver) = &mut self.receiver else { return };
         let octets = receiver.kind.wrap(frame, self.quoting);
         receiver.sent_bytes += octets.len();
+        receiver.sent_frames += 1;
         // sockjs-protocol test_response_limit
-        let is_full = receiver.sent_bytes >= self.limits.response_bytes || !receiver.kind.streams();
+        let is_full =
+            self.limits.response.is_reached(receiver.sent_bytes, receiver.sent_frames) || !receiver.kind.streams();
         self.actions.push_back(Action::Send { receiver: receiver.id, octets });
         self.deadline = self.after(self.limits.heartbeat);
         if is_full {

@@ -385,9 +385,13 @@ struct Script {
 
 impl Script {
     fn new() -> Self {
+        Self::with(&Settings::conformance())
+    }
+
+    fn with(settings: &Settings) -> Self {
         #[expect(clippy::disallowed_methods, reason = "the artificial clock has to start somewhere")]
         let now = Instant::now();
-        Self { session: Session::new(&Settings::conformance(), now), now }
+        Self { session: Session::new(settings, now), now }
     }
 
     /// Open, by a poll of A that is over.

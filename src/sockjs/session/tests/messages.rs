@@ -104,6 +104,32 @@ fn a_response_one_octet_below_the_limit_goes_on_and_at_the_limit_ends() {
 }
 
 #[test]
+fn a_response_without_a_limit_of_its_own_ends_by_octets_and_frames() {
+    let kib = |n: usize| n << 10;
+    for (bytes, frames, ends) in [
+        (kib(128) - 1, 10_000, false),
+        (kib(128), 127, false),
+        (kib(128), 128, true),
+        (kib(8192) - 1, 127, false),
+        (kib(8192), 2, true),
+    ] {
+        assert_eq!(ResponseLimit::Auto.is_reached(bytes, frames), ends, "{bytes} octets, {frames} frames");
+    }
+    for (size, count) in [(1_000, 131), (30_000, 127), (100_000, 84)] {
+        let mut script = Script::with(&Settings { response_limit: ResponseLimit::Auto, ..Settings::conformance() });
+        script.attach(A, ReceiverKind::XhrStreaming);
+        let (mut sent, message) = (0, "x".repeat(size));
+        while !script.actions().contains(&"1 ends".to_owned()) {
+            script.send(&message);
+            script.session.handle_receiver_ready(script.now, A);
+            sent += 1;
+        }
+        // The first frame is the `o`.
+        assert_eq!(sent, count, "of {size} octets");
+    }
+}
+
+#[test]
 fn messages_beyond_the_response_limit_wait_for_the_next_receiver() {
     // sockjs-protocol EventSource test_response_limit
     let mut script = Script::streaming();
