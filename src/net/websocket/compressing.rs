@@ -155,7 +155,7 @@ fn taken<K: PartialEq, C>(pool: &'static LocalKey<RefCell<Vec<(K, C)>>>, key: K)
 
 /// What is compressed at once: it takes less than a millisecond up to level 7, and a larger piece
 /// would become little shorter.
-const PIECE_BYTES: usize = 64 * 1024;
+pub(super) const PIECE_BYTES: usize = 64 * 1024;
 
 /// 32 KiB, as far as DEFLATE refers back.
 const FULL_WINDOW_BITS: u8 = 15;

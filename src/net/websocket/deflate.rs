@@ -156,8 +156,9 @@ struct Deflated {
 }
 
 impl Deflated {
+    /// At once; what takes steps and has none leaves as it is, so that it does not keep others waiting.
     fn deflate(&self, octets: &Bytes) -> Option<Bytes> {
-        let is_worth_it = octets.len() >= self.settings.min_bytes;
+        let is_worth_it = (self.settings.min_bytes..=compressing::PIECE_BYTES).contains(&octets.len());
         is_worth_it.then(|| compressing::deflate(octets, self.settings.level, self.window_bits))?
     }
 }

@@ -103,7 +103,10 @@ fn a_tail_that_is_made_in_steps_is_the_one_that_is_made_at_once() {
         assert!(framing.takes_steps(body.len()));
         let mut making = framing.making(&body, true).unwrap();
         let made = (1..).find_map(|step| Some((making.advance(&mut 1)?, step))).unwrap();
-        assert_eq!(made, (framing.tail(&body, true), steps));
+        let plain = WebSocketFraming.tail(&body, true);
+        let compressed = compressing::deflate(&plain.octets, SETTINGS.level, 15);
+        let at_once = compressed.map_or(plain, |octets| Tail { octets, is_compressed: true });
+        assert_eq!(made, (at_once, steps));
     }
     assert!(!framing.takes_steps(99) && framing.making(&vec![b'a'; 99].into(), true).is_none());
 }
@@ -120,6 +123,16 @@ fn what_is_small_or_becomes_no_shorter_leaves_as_it_is() {
         assert_eq!(framing.whole(&body, is_text), WebSocketFraming.whole(&body, is_text));
     }
     assert!(framing.tail(&vec![b'x'; 100].into(), true).is_compressed);
+}
+
+#[test]
+fn what_takes_steps_is_not_compressed_at_once() {
+    let framing = Agreed { settings: SETTINGS, window: Window::Full }.framing(&WebSocketFraming);
+    for (size, is_compressed) in [(compressing::PIECE_BYTES, true), (compressing::PIECE_BYTES + 1, false)] {
+        let body = vec![b'x'; size];
+        assert_eq!(framing.tail(&body.clone().into(), true).is_compressed, is_compressed, "{size}");
+        assert_eq!(framing.whole(&body, true) != WebSocketFraming.whole(&body, true), is_compressed, "{size}");
+    }
 }
 
 #[test]
