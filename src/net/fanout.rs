@@ -276,15 +276,18 @@ impl Fanout {
         }
         let steps = write_steps(messages.iter().map(|message| message.body.len()).sum());
         for key in dirty {
-            while let Some(connection) = self.find(key)
-                && isolate(&connection, |connection| connection.flush_from_shard(slice.now))
-            {
-                slice.pause().await;
-            }
-            if slice.is_over(steps) {
-                slice.pause().await;
-            }
+            self.flush(key, &mut slice, steps).await;
         }
+    }
+
+    /// Writes all that waits for a connection, which takes several turns where it is large.
+    pub(super) async fn flush(&self, key: ConnectionKey, slice: &mut Slice, steps: u32) {
+        while let Some(connection) = self.find(key)
+            && isolate(&connection, |connection| connection.flush_from_shard(slice.now))
+        {
+            slice.pause().await;
+        }
+        slice.step(steps).await;
     }
 
     /// Notes a subscription; answers the retained values it gets, which do not reach it again.

@@ -79,13 +79,7 @@ fn answer(fanout: &Fanout, asker: Asker) {
 
 async fn flush(fanout: &Fanout, dirty: &mut Vec<ConnectionKey>, slice: &mut Slice) {
     for key in dirty.drain(..) {
-        if let Some(connection) = fanout.find(key) {
-            isolate(&connection, |connection| {
-                connection.flush_from_shard(slice.now);
-                false
-            });
-        }
-        slice.step(WRITE_STEPS).await;
+        fanout.flush(key, slice, WRITE_STEPS).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! permessage-deflate, with a client that sees the frames themselves.
 
 use std::io::Read as _;
+use std::time::Duration;
 
 use flate2::read::{DeflateDecoder, DeflateEncoder};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -83,6 +84,22 @@ async fn large_messages_keep_their_place_though_they_are_compressed_in_turns() {
     subscribers[1].stomp("SUBSCRIBE\nid:q\ndestination:/queue/a\n\n\0").await;
     let (frame, message) = subscribers[1].next().await;
     assert!(frame[0] == 0xc1 && message.ends_with(&format!("\n\nqueued {body}\0")));
+}
+
+#[tokio::test]
+async fn a_large_message_of_a_queue_comes_at_once_to_who_waits_for_it() {
+    let server = Server::start(2, "metrics.enabled = false");
+    let mut consumer = Client::connect(&server, "/ws", Some(OFFER)).await;
+    consumer.stomp("SUBSCRIBE\nid:q\ndestination:/queue/a\nreceipt:r\n\n\0").await;
+    assert!(consumer.next().await.1.contains("receipt-id:r"));
+    let mut producer = Client::connect(&server, "/ws", None).await;
+    let body = "0123456789 ".repeat(80_000);
+    for n in 0..3 {
+        producer.stomp(&format!("SEND\ndestination:/queue/a\n\n{n} {body}\0")).await;
+        // Before anything else wakes the connection, such as a timer
+        let message = timeout(Duration::from_secs(5), consumer.next()).await.unwrap().1;
+        assert!(message.ends_with(&format!("\n\n{n} {body}\0")));
+    }
 }
 
 #[tokio::test]
