@@ -8,8 +8,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::frame::{Frame, escape_into};
 use super::octets::Octets;
-use super::quoting::Quoting;
-use crate::message::{Framing, Tail};
+use super::quoting::{AT_ONCE_BYTES, Quoting, TailQuoting};
+use crate::message::{Framing, Making, Tail};
 
 /// What an HTTP response that receives frames is: how it wraps them and how it ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,6 +137,14 @@ impl Framing for SockJsWebSocket {
         without_slack(out).into()
     }
 
+    fn making(&self, tail: &Bytes, _is_text: bool) -> Option<Box<dyn Making>> {
+        Some(Box::new(TailQuoting::new(tail, escape_into, "\"]")))
+    }
+
+    fn takes_steps(&self, octets: usize) -> bool {
+        octets > AT_ONCE_BYTES
+    }
+
     fn head(&self, head: &[u8], tail: &Tail, _is_text: bool) -> Bytes {
         let mut out = vec![0; WEBSOCKET_HEADER_BYTES];
         out.extend_from_slice(b"a[\"");
@@ -171,6 +179,14 @@ impl Framing for SockJsQuoted {
         escape_into(&mut out, &String::from_utf8_lossy(tail));
         out.push(b'"');
         without_slack(out).into()
+    }
+
+    fn making(&self, tail: &Bytes, _is_text: bool) -> Option<Box<dyn Making>> {
+        Some(Box::new(TailQuoting::new(tail, escape_into, "\"")))
+    }
+
+    fn takes_steps(&self, octets: usize) -> bool {
+        octets > AT_ONCE_BYTES
     }
 
     fn head(&self, head: &[u8], _tail: &Tail, _is_text: bool) -> Bytes {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::frame::escape_into;
 use super::framing::SOCKJS_QUOTED;
-use crate::message::{Framing, Tail};
+use crate::message::{Framing, Making, Tail};
 
 /// How a session over HTTP quotes its messages: as its first receiver wants them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -73,6 +73,15 @@ impl Framing for SockJsEvent {
         percent_encoded(SOCKJS_QUOTED.tail(tail, is_text).octets).into()
     }
 
+    fn making(&self, tail: &Bytes, _is_text: bool) -> Option<Box<dyn Making>> {
+        let append = |out: &mut Vec<u8>, text: &str| out.extend_from_slice(&percent_encoded(escaped(text)));
+        Some(Box::new(TailQuoting::new(tail, append, "\"")))
+    }
+
+    fn takes_steps(&self, octets: usize) -> bool {
+        octets > AT_ONCE_BYTES
+    }
+
     fn head(&self, head: &[u8], tail: &Tail, is_text: bool) -> Bytes {
         percent_encoded(SOCKJS_QUOTED.head(head, tail, is_text))
     }
@@ -99,9 +108,63 @@ impl Framing for SockJsScript {
         scripted(&SOCKJS_QUOTED.tail(tail, is_text).octets).into()
     }
 
+    fn making(&self, tail: &Bytes, _is_text: bool) -> Option<Box<dyn Making>> {
+        let append = |out: &mut Vec<u8>, text: &str| script_into(out, &escaped(text));
+        Some(Box::new(TailQuoting::new(tail, append, "\\\"")))
+    }
+
+    fn takes_steps(&self, octets: usize) -> bool {
+        octets > AT_ONCE_BYTES
+    }
+
     fn head(&self, head: &[u8], tail: &Tail, is_text: bool) -> Bytes {
         scripted(&SOCKJS_QUOTED.head(head, tail, is_text))
     }
+}
+
+/// The end of a message that is quoted a piece at a time.
+pub(super) struct TailQuoting {
+    rest: Bytes,
+    out: Vec<u8>,
+    append: fn(&mut Vec<u8>, &str),
+    /// What follows the last piece.
+    end: &'static str,
+}
+
+impl TailQuoting {
+    pub(super) fn new(tail: &Bytes, append: fn(&mut Vec<u8>, &str), end: &'static str) -> Self {
+        Self { rest: tail.clone(), out: Vec::with_capacity(tail.len() + tail.len() / 8 + end.len()), append, end }
+    }
+}
+
+impl Making for TailQuoting {
+    fn advance(&mut self, budget: &mut usize) -> Option<Tail> {
+        let is_within_character = |at: &usize| self.rest.get(*at).is_some_and(|octet| octet & 0xc0 == 0x80);
+        let mut end = self.rest.len().min(PIECE_BYTES);
+        while is_within_character(&end) {
+            end += 1;
+        }
+        let piece = self.rest.split_to(end);
+        (self.append)(&mut self.out, &String::from_utf8_lossy(&piece));
+        // An octet takes half as long as one to be compressed, or less.
+        *budget = budget.saturating_sub(piece.len().div_ceil(2).max(1));
+        if !self.rest.is_empty() {
+            return None;
+        }
+        self.out.extend_from_slice(self.end.as_bytes());
+        self.out.shrink_to_fit();
+        Some(Bytes::from(std::mem::take(&mut self.out)).into())
+    }
+}
+
+/// From so many octets on a message is quoted in pieces: these take less than half a millisecond.
+pub(super) const AT_ONCE_BYTES: usize = 64 * 1024;
+const PIECE_BYTES: usize = 32 * 1024;
+
+fn escaped(text: &str) -> Bytes {
+    let mut out = Vec::new();
+    escape_into(&mut out, text);
+    out.into()
 }
 
 fn scripted(quoted: &[u8]) -> Bytes {
@@ -146,6 +209,7 @@ fn script_into(out: &mut Vec<u8>, piece: &[u8]) {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::framing::SOCKJS_WEBSOCKET;
     use super::*;
 
     const ALL: [Quoting; 3] = [Quoting::Json, Quoting::Event, Quoting::Script];
@@ -170,6 +234,23 @@ mod tests {
                 let quoted = image(quoting, &head, &tail);
                 prop_assert_eq!(&quoted, &quoting.quote(json.clone()));
                 prop_assert_eq!(&quoting.unquote(quoted), &json);
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_message_is_quoted_in_pieces_that_end_with_a_character() {
+        let framings = ALL.map(Quoting::framing).into_iter().chain([&SOCKJS_WEBSOCKET as &dyn Framing]);
+        for framing in framings {
+            assert!(framing.takes_steps(AT_ONCE_BYTES + 1) && !framing.takes_steps(AT_ONCE_BYTES));
+            for text in ["a\"é\u{2028}😀%<\n", "€"] {
+                for more in 0..4 {
+                    let tail = Bytes::from(["x".repeat(more), text.repeat(20_000)].concat());
+                    let mut making = framing.making(&tail, true).unwrap();
+                    let (made, steps) = (1..).find_map(|step| Some((making.advance(&mut 1)?, step))).unwrap();
+                    assert!(made == framing.tail(&tail, true), "{framing:?} {text}");
+                    assert_eq!(steps, tail.len().div_ceil(PIECE_BYTES));
+                }
             }
         }
     }

@@ -78,6 +78,26 @@ async fn a_streaming_response_ends_at_its_limit_and_the_next_goes_on_without_a_g
 }
 
 #[tokio::test]
+async fn a_large_message_is_quoted_in_pieces_and_comes_whole() {
+    let server = Server::start(2, "metrics.enabled = false");
+    let mut stream = Stream::connected(server.address, "large", "").await;
+    let mut publisher = Stomp::connect(server.address).await;
+    for n in 0..3 {
+        let body = format!("{n} \"é\u{2028}😀\" ").repeat(20_000);
+        publisher.publish("/topic/a", "", &body).await;
+        publisher.publish("/topic/a", "", "small").await;
+        let mut frames = String::new();
+        while !frames.ends_with("small\\u0000\"]\n") {
+            frames += &stream.http.chunk().await.unwrap();
+        }
+        let messages: Vec<String> =
+            frames.lines().flat_map(|frame| serde_json::from_str::<Vec<String>>(&frame[1..]).unwrap()).collect();
+        assert_eq!(messages.len(), 2);
+        assert!(messages[0].ends_with(&format!("\n\n{body}\0")));
+    }
+}
+
+#[tokio::test]
 async fn a_second_receiver_is_turned_away_and_the_first_goes_on() {
     let server = Server::start(2, "metrics.enabled = false");
     let mut stream = Stream::connected(server.address, "twice", "").await;

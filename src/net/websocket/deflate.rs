@@ -148,7 +148,7 @@ impl Agreed {
 }
 
 /// A framing whose messages are compressed where that makes them shorter.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Deflated {
     plain: &'static dyn Framing,
     settings: Settings,
@@ -160,6 +160,11 @@ impl Deflated {
     fn deflate(&self, octets: &Bytes) -> Option<Bytes> {
         let is_worth_it = (self.settings.min_bytes..=compressing::PIECE_BYTES).contains(&octets.len());
         is_worth_it.then(|| compressing::deflate(octets, self.settings.level, self.window_bits))?
+    }
+
+    fn compressing(&self, plain: Tail) -> CompressedTail {
+        let deflating = Deflating::new(plain.octets.clone(), self.settings.level, self.window_bits);
+        CompressedTail::Compressing { plain, deflating }
     }
 }
 
@@ -182,12 +187,11 @@ impl Framing for Deflated {
     }
 
     fn making(&self, tail: &Bytes, is_text: bool) -> Option<Box<dyn Making>> {
-        let plain = self.plain.tail(tail, is_text);
-        if plain.octets.len() < self.settings.min_bytes {
-            return None;
+        if let Some(wrapping) = self.plain.making(tail, is_text).filter(|_| self.plain.takes_steps(tail.len())) {
+            return Some(Box::new(CompressedTail::Wrapping(wrapping, *self)));
         }
-        let deflating = Deflating::new(plain.octets.clone(), self.settings.level, self.window_bits);
-        Some(Box::new(CompressedTail { plain, deflating }))
+        let plain = self.plain.tail(tail, is_text);
+        (plain.octets.len() >= self.settings.min_bytes).then(|| Box::new(self.compressing(plain)) as Box<dyn Making>)
     }
 
     fn takes_steps(&self, octets: usize) -> bool {
@@ -230,18 +234,24 @@ impl Framing for Deflated {
     }
 }
 
-/// A tail that is being compressed.
-struct CompressedTail {
-    plain: Tail,
-    deflating: Deflating,
+/// A tail that is being wrapped, and then compressed.
+enum CompressedTail {
+    Wrapping(Box<dyn Making>, Deflated),
+    Compressing { plain: Tail, deflating: Deflating },
 }
 
 impl Making for CompressedTail {
     fn advance(&mut self, budget: &mut usize) -> Option<Tail> {
-        match self.deflating.step(budget) {
-            Step::More => None,
-            Step::Done(Some(octets)) => Some(Tail { octets, is_compressed: true }),
-            Step::Done(None) => Some(std::mem::take(&mut self.plain)),
+        match self {
+            Self::Wrapping(wrapping, framing) => {
+                *self = framing.compressing(wrapping.advance(budget)?);
+                None
+            }
+            Self::Compressing { plain, deflating } => match deflating.step(budget) {
+                Step::More => None,
+                Step::Done(Some(octets)) => Some(Tail { octets, is_compressed: true }),
+                Step::Done(None) => Some(std::mem::take(plain)),
+            },
         }
     }
 }

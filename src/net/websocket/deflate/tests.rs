@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::super::WebSocketFraming;
 use super::super::reader::{Event, Reader};
 use super::*;
+use crate::sockjs::framing::SOCKJS_WEBSOCKET;
 
 const SETTINGS: Settings = Settings { level: 6, min_bytes: 100 };
 
@@ -123,6 +124,17 @@ fn what_is_small_or_becomes_no_shorter_leaves_as_it_is() {
         assert_eq!(framing.whole(&body, is_text), WebSocketFraming.whole(&body, is_text));
     }
     assert!(framing.tail(&vec![b'x'; 100].into(), true).is_compressed);
+}
+
+#[test]
+fn what_is_quoted_in_steps_is_compressed_in_steps_after_that() {
+    let framing = Agreed { settings: SETTINGS, window: Window::Full }.framing(&SOCKJS_WEBSOCKET);
+    let body = Bytes::from("\"abcdefgh\" ".repeat(20_000));
+    let mut making = framing.making(&body, true).unwrap();
+    let made = std::iter::repeat_with(|| making.advance(&mut 1)).find_map(|made| made).unwrap();
+    let quoted = SOCKJS_WEBSOCKET.tail(&body, true).octets;
+    let octets = compressing::deflate(&quoted, SETTINGS.level, 15).unwrap();
+    assert_eq!(made, Tail { octets, is_compressed: true });
 }
 
 #[test]
