@@ -73,17 +73,19 @@ pub struct Settings {
 /// bounds there is octets times frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseLimit {
-    /// After 128 KiB of the body. Where the frames are large it goes on until there were 128 of them,
-    /// or 8 MiB: a new request for every few of them costs the server more than they do.
+    /// After 128 KiB of the body, and at once after a frame of that size. Where the frames are large
+    /// it goes on until there were 128 of them, or 8 MiB: a new request for every few of them costs
+    /// the server more than they do.
     Auto,
     /// After so many octets of the body.
     Bytes(usize),
 }
 
 impl ResponseLimit {
-    fn is_reached(self, bytes: usize, frames: u32) -> bool {
+    /// `last` is the size of the last frame.
+    fn is_reached(self, bytes: usize, frames: u32, last: usize) -> bool {
         match self {
-            Self::Auto => bytes >= 128 << 10 && (frames >= 128 || bytes >= 8 << 20),
+            Self::Auto => last >= 128 << 10 || (bytes >= 128 << 10 && (frames >= 128 || bytes >= 8 << 20)),
             Self::Bytes(limit) => bytes >= limit,
         }
     }

@@ -392,11 +392,12 @@ impl Session {
     fn transmit(&mut self, frame: Frame) {
         let Some(receiver) = &mut self.receiver else { return };
         let octets = receiver.kind.wrap(frame, self.quoting);
-        receiver.sent_bytes += octets.len();
+        let size = octets.len();
+        receiver.sent_bytes += size;
         receiver.sent_frames += 1;
         // sockjs-protocol test_response_limit
-        let is_full =
-            self.limits.response.is_reached(receiver.sent_bytes, receiver.sent_frames) || !receiver.kind.streams();
+        let is_full = self.limits.response.is_reached(receiver.sent_bytes, receiver.sent_frames, size)
+            || !receiver.kind.streams();
         self.actions.push_back(Action::Send { receiver: receiver.id, octets });
         self.deadline = self.after(self.limits.heartbeat);
         if is_full {

@@ -113,9 +113,14 @@ fn a_response_without_a_limit_of_its_own_ends_by_octets_and_frames() {
         (kib(8192) - 1, 127, false),
         (kib(8192), 2, true),
     ] {
-        assert_eq!(ResponseLimit::Auto.is_reached(bytes, frames), ends, "{bytes} octets, {frames} frames");
+        assert_eq!(
+            ResponseLimit::Auto.is_reached(bytes, frames, kib(128) - 1),
+            ends,
+            "{bytes} octets, {frames} frames"
+        );
     }
-    for (size, count) in [(1_000, 131), (30_000, 127), (100_000, 84)] {
+    assert!(ResponseLimit::Auto.is_reached(kib(128), 2, kib(128)));
+    for (size, count) in [(1_000, 131), (30_000, 127), (100_000, 84), (200_000, 1)] {
         let mut script = Script::with(&Settings { response_limit: ResponseLimit::Auto, ..Settings::conformance() });
         script.attach(A, ReceiverKind::XhrStreaming);
         let (mut sent, message) = (0, "x".repeat(size));
