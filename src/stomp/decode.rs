@@ -1,8 +1,8 @@
 //! Octets to frames, however the octets are cut.
 //!
 //! Each octet is looked at once: the scan for line ends remembers how far it came, and the
-//! head is parsed when it is complete. A body that lies whole in one pushed `Bytes` is a
-//! slice of it; any other is copied once, into memory that is taken when its first octet came.
+//! head is parsed when it is complete. A body that lies whole in one pushed `Bytes`, and is most of
+//! it, is a slice of it; any other is copied once, into memory of its own.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -34,6 +34,8 @@ pub struct Decoder {
     version: Option<Version>,
     failed: bool,
     chunk: Bytes,
+    /// Octets of the chunk when it was pushed, up to 4 GiB: what a slice of it keeps in memory.
+    pushed: u32,
     waiting: VecDeque<Bytes>,
     waiting_bytes: usize,
     state: State,
@@ -47,6 +49,7 @@ impl Decoder {
             version: None,
             failed: false,
             chunk: Bytes::new(),
+            pushed: 0,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             state: State::Head(Head::default()),
@@ -64,7 +67,7 @@ impl Decoder {
             return;
         }
         if self.chunk.is_empty() {
-            self.chunk = octets;
+            self.set_chunk(octets);
         } else {
             self.waiting_bytes += octets.len() + size_of::<Bytes>();
             self.waiting.push_back(octets);
@@ -90,7 +93,7 @@ impl Decoder {
                     return Ok(None);
                 };
                 self.waiting_bytes -= chunk.len() + size_of::<Bytes>();
-                self.chunk = chunk;
+                self.set_chunk(chunk);
             }
             match self.step() {
                 Ok(None) => {}
@@ -112,6 +115,11 @@ impl Decoder {
         self.release();
     }
 
+    fn set_chunk(&mut self, chunk: Bytes) {
+        self.pushed = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+        self.chunk = chunk;
+    }
+
     /// An empty `Bytes` may still hold on to the transport's read buffer.
     fn release(&mut self) {
         self.chunk = Bytes::new();
@@ -123,7 +131,7 @@ impl Decoder {
     fn step(&mut self) -> Result<Option<Frame>, DecodeError> {
         let mut body = match &mut self.state {
             State::Body(body) => {
-                if !body.take(&mut self.chunk)? {
+                if !body.take(&mut self.chunk, self.pushed as usize)? {
                     return Ok(None);
                 }
                 let frame = mem::replace(&mut body.frame, Frame::new(Command::Send));
@@ -135,7 +143,7 @@ impl Decoder {
                 None => return Ok(None),
             },
         };
-        if body.take(&mut self.chunk)? {
+        if body.take(&mut self.chunk, self.pushed as usize)? {
             return Ok(Some(body.frame));
         }
         self.state = State::Body(Box::new(body));

@@ -44,20 +44,19 @@ impl Body {
         Ok(Self { frame, length, earlier: Vec::new(), bound })
     }
 
-    /// Takes what the chunk has; says whether the frame is complete.
-    pub(super) fn take(&mut self, chunk: &mut Bytes) -> Result<bool, DecodeError> {
+    /// Takes what the chunk has, which was `pushed` octets when it came; says whether the frame is
+    /// complete.
+    pub(super) fn take(&mut self, chunk: &mut Bytes, pushed: usize) -> Result<bool, DecodeError> {
         match self.length {
-            Some(length) => self.take_counted(length, chunk),
-            None => self.take_to_nul(chunk),
+            Some(length) => self.take_counted(length, chunk, pushed),
+            None => self.take_to_nul(chunk, pushed),
         }
     }
 
     // STOMP 1.2 "Header content-length": counts octets, so that a body may hold NULs.
-    fn take_counted(&mut self, length: usize, chunk: &mut Bytes) -> Result<bool, DecodeError> {
+    fn take_counted(&mut self, length: usize, chunk: &mut Bytes, pushed: usize) -> Result<bool, DecodeError> {
         if self.earlier.is_empty() && chunk.len() > length {
-            if length > 0 {
-                self.frame.body = chunk.split_to(length);
-            }
+            self.frame.body = split_to(chunk, length, pushed);
         } else {
             if chunk.is_empty() {
                 return Ok(false);
@@ -82,14 +81,12 @@ impl Body {
         Ok(true)
     }
 
-    fn take_to_nul(&mut self, chunk: &mut Bytes) -> Result<bool, DecodeError> {
+    fn take_to_nul(&mut self, chunk: &mut Bytes, pushed: usize) -> Result<bool, DecodeError> {
         let nul = memchr(0, chunk);
         let len = nul.unwrap_or(chunk.len());
         self.bound.check(self.earlier.len() + len, self.bound.max() + 1, self.frame.command)?;
         if nul.is_some() && self.earlier.is_empty() {
-            if len > 0 {
-                self.frame.body = chunk.split_to(len);
-            }
+            self.frame.body = split_to(chunk, len, pushed);
         } else {
             self.earlier.extend_from_slice(&chunk[..len]);
             chunk.advance(len);
@@ -103,6 +100,16 @@ impl Body {
         chunk.advance(1);
         Ok(true)
     }
+}
+
+/// A body that is most of what was pushed is a slice of it. A smaller one is copied: it may be kept
+/// for long, in places that count its own octets and not those that a slice would keep with it.
+fn split_to(chunk: &mut Bytes, len: usize, pushed: usize) -> Bytes {
+    if len == 0 {
+        return Bytes::new();
+    }
+    let body = chunk.split_to(len);
+    if len >= pushed / 2 { body } else { Bytes::copy_from_slice(&body) }
 }
 
 /// How long a body may be, and what it means if it is longer.

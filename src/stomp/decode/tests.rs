@@ -4,14 +4,29 @@ use super::*;
 use crate::stomp::encode::encode;
 
 #[test]
-fn a_body_within_one_piece_is_a_slice_of_it() {
-    let piece = Bytes::from_static(b"SEND\n\nhello\0SEND\ncontent-length:2\n\nhi\0");
-    let mut decoder = decoder(Version::V1_2);
-    decoder.push(piece.clone());
-    let body = decoder.next().unwrap().unwrap().body;
-    assert_eq!((body.as_ptr(), body.len()), (piece[6..].as_ptr(), 5));
-    let body = decoder.next().unwrap().unwrap().body;
-    assert_eq!((body.as_ptr(), body.len()), (piece[35..].as_ptr(), 2));
+fn a_body_that_is_most_of_one_piece_is_a_slice_of_it() {
+    for head in ["SEND\n\n", "SEND\ncontent-length:100\n\n"] {
+        let piece = Bytes::from([head.as_bytes(), &[b'x'; 100], b"\0\n\n"].concat());
+        let mut decoder = decoder(Version::V1_2);
+        decoder.push(piece.clone());
+        let body = decoder.next().unwrap().unwrap().body;
+        assert_eq!((body.as_ptr(), body.len()), (piece[head.len()..].as_ptr(), 100));
+    }
+}
+
+#[test]
+fn a_small_body_keeps_nothing_of_a_large_piece_in_memory() {
+    for head in ["SEND\n\n", "SEND\ncontent-length:100\n\n"] {
+        let piece = Bytes::from([head.as_bytes(), &[b'x'; 100], b"\0", &[b'\n'; 200]].concat());
+        let mut decoder = decoder(Version::V1_2);
+        for _ in 0..2 {
+            decoder.push(piece.clone());
+            let frame = decoder.next().unwrap().unwrap();
+            assert_eq!(frame.body, [b'x'; 100][..]);
+            assert_eq!(decoder.next(), Ok(None));
+            assert!(piece.is_unique());
+        }
+    }
 }
 
 #[test]
