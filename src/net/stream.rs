@@ -243,11 +243,11 @@ fn try_write_one(stream: &TcpStream, image: &mut Image) -> io::Result<Written> {
 /// Shows the front of `queue` as a vectored write wants it.
 pub(super) fn with_slices<T>(queue: &VecDeque<Image>, write: impl FnOnce(&[IoSlice<'_>]) -> T) -> T {
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+    let parts = queue.iter().flat_map(|image| [&image.head, &image.tail]).filter(|part| !part.is_empty());
     let mut count = 0;
-    for (pair, image) in slices.chunks_exact_mut(2).zip(queue.iter()) {
-        pair[0] = IoSlice::new(&image.head);
-        pair[1] = IoSlice::new(&image.tail);
-        count += 2;
+    for (slice, part) in slices.iter_mut().zip(parts) {
+        *slice = IoSlice::new(part);
+        count += 1;
     }
     write(&slices[..count])
 }
