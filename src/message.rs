@@ -504,6 +504,19 @@ impl ImageCache {
     pub fn envelope(&self, row: usize, dialect: usize, build: impl FnOnce() -> Image) -> Image {
         cached(&self.envelopes, row, dialect, "", build)
     }
+
+    /// Takes from `budget` what it costs to make an envelope of so many octets, where it takes long
+    /// and is not there; answers whether it is to be made in this turn.
+    pub fn prepare_envelope(&self, framing: &dyn Framing, dialect: usize, octets: usize, budget: &mut usize) -> bool {
+        let row = framing.row();
+        let is_it = |cached: &Box<CachedImage>| cached.row == row && cached.dialect == dialect;
+        if !framing.takes_steps(octets) || self.envelopes.iter().filter_map(OnceLock::get).any(is_it) {
+            return true;
+        }
+        let is_in_budget = *budget > 0;
+        *budget = budget.saturating_sub(octets);
+        is_in_budget
+    }
 }
 
 fn cached(
@@ -615,6 +628,44 @@ mod tests {
         // What takes no steps is nobody's work but the tail's.
         assert!(cache.prepare(1, 1, &mut 3, || None));
         assert_eq!(cache.tail(1, 1, || Bytes::from_static(b"at once").into()).octets, "at once");
+    }
+
+    /// Whatever it is, it takes long.
+    #[derive(Debug)]
+    struct Slow;
+
+    impl Framing for Slow {
+        fn row(&self) -> usize {
+            1
+        }
+
+        fn carries_binary(&self) -> bool {
+            true
+        }
+
+        fn takes_steps(&self, _octets: usize) -> bool {
+            true
+        }
+
+        fn tail(&self, tail: &Bytes, _is_text: bool) -> Tail {
+            tail.clone().into()
+        }
+
+        fn head(&self, head: &[u8], _tail: &Tail, _is_text: bool) -> Bytes {
+            Bytes::copy_from_slice(head)
+        }
+    }
+
+    #[test]
+    fn envelopes_that_take_long_are_made_as_far_as_the_budget_goes() {
+        let caches = [ImageCache::default(), ImageCache::default(), ImageCache::default()];
+        let mut budget = 30;
+        let may: Vec<bool> = caches.iter().map(|cache| cache.prepare_envelope(&Slow, 0, 20, &mut budget)).collect();
+        assert_eq!(may, [true, true, false]);
+        caches[0].envelope(1, 0, || Image::from(Bytes::from_static(b"made")));
+        assert!(caches[0].prepare_envelope(&Slow, 0, 20, &mut 0));
+        assert!(!caches[0].prepare_envelope(&Slow, 1, 20, &mut 0));
+        assert!(caches[1].prepare_envelope(&Plain, 0, 20, &mut 0));
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub struct Mailbox {
     deliveries: usize,
     delivery_bytes: usize,
     octets_bytes: usize,
+    /// Whether a delivery may wait of which only the newest counts.
+    has_latest: bool,
     /// Dropped with no waiting message of the same subscription to carry the number.
     #[expect(clippy::box_collection, reason = "eight octets instead of 48 in every session, for what is rarely there")]
     dropped: Option<Box<HashMap<SubscriptionId, u32>>>,
@@ -27,6 +29,8 @@ pub enum Entry {
     Octets(Image),
     /// A message that becomes octets when its turn comes.
     Delivery(Delivery),
+    /// The same, of a message that the client asked for itself: an answer, as a control frame is.
+    Answer(Delivery),
 }
 
 /// The bounds of one mailbox.
@@ -65,10 +69,15 @@ impl Mailbox {
         self.delivery_bytes + self.octets_bytes
     }
 
-    /// Octets of control frames that wait. They answer the peer's own frames, so the driver
-    /// bounds them by reading no more while there are many.
+    /// Octets of control frames that wait, and of the bodies of answers. They answer the peer's own
+    /// frames, so the driver bounds them by reading no more while there are many.
     pub fn octets_bytes(&self) -> usize {
         self.octets_bytes
+    }
+
+    /// Whether a delivery may wait that a newer one takes the place of.
+    pub fn has_latest(&self) -> bool {
+        self.has_latest
     }
 
     /// Whether one more delivery of that many octets keeps within the limits.
@@ -83,13 +92,22 @@ impl Mailbox {
         self.enqueue(Entry::Octets(image));
     }
 
+    /// Adds a message that the client asked for itself, past the bounds.
+    pub fn push_answer(&mut self, delivery: Delivery) {
+        self.octets_bytes += delivery.message.body.len();
+        self.enqueue(Entry::Answer(delivery));
+    }
+
     /// Adds a delivery; `blocked` is whether the socket took no more at the last try, which is
     /// when a message counts as waiting for [`Overflow::Latest`].
     pub fn push(&mut self, mut delivery: Delivery, overflow: Overflow, blocked: bool, limits: &Limits) -> Pushed {
         let size = delivery.message.body.len();
         let mut dropped = 0;
-        if overflow == Overflow::Latest && blocked {
-            dropped += self.replace_same_destination(&mut delivery);
+        if overflow == Overflow::Latest {
+            if blocked {
+                dropped += self.replace_same_destination(&mut delivery);
+            }
+            self.has_latest = true;
         }
         while !self.has_room(size, limits) {
             if overflow == Overflow::Close {
@@ -107,8 +125,8 @@ impl Mailbox {
         if dropped == 0 { Pushed::Waits } else { Pushed::Dropped(dropped) }
     }
 
-    /// Adds a delivery that the client asked for itself, past the bounds. A queue's does not
-    /// count at all: its consumer's credit bounds it, and its octets are the queue's.
+    /// Adds a delivery past the bounds. A queue's does not count at all: its consumer's credit
+    /// bounds it, and its octets are the queue's.
     pub fn push_anyway(&mut self, mut delivery: Delivery) {
         if delivery.count == 0 {
             self.take_dropped(&mut delivery);
@@ -130,7 +148,7 @@ impl Mailbox {
     pub fn first_message(&self) -> Option<&Arc<Message>> {
         match self.queue.front()? {
             Entry::Octets(_) => None,
-            Entry::Delivery(delivery) => Some(&delivery.message),
+            Entry::Delivery(delivery) | Entry::Answer(delivery) => Some(&delivery.message),
         }
     }
 
@@ -140,8 +158,10 @@ impl Mailbox {
         match &entry {
             Entry::Octets(image) => self.octets_bytes -= image.len(),
             Entry::Delivery(delivery) => self.uncount(delivery),
+            Entry::Answer(delivery) => self.octets_bytes -= delivery.message.body.len(),
         }
         if self.queue.is_empty() {
+            self.has_latest = false;
             // An idle session must not keep the room that one burst needed.
             self.queue = VecDeque::new();
         }
@@ -150,15 +170,24 @@ impl Mailbox {
 
     /// Forgets all deliveries, when the session ends; answers how many there were.
     pub fn clear_deliveries(&mut self) -> usize {
-        let count = self.deliveries;
-        self.queue.retain(|entry| matches!(entry, Entry::Octets(_)));
+        let mut count = self.deliveries;
+        self.queue.retain(|entry| match entry {
+            Entry::Octets(_) => true,
+            Entry::Delivery(_) => false,
+            Entry::Answer(delivery) => {
+                count += 1;
+                self.octets_bytes -= delivery.message.body.len();
+                false
+            }
+        });
+        self.has_latest = false;
         self.deliveries = 0;
         self.delivery_bytes = 0;
         self.dropped = None;
         count
     }
 
-    /// Forgets all control frames, when the session ends and they are not for its client any more.
+    /// Forgets all control frames and answers, when the session ends and they are not for its client any more.
     pub fn clear_octets(&mut self) {
         self.queue.retain(|entry| matches!(entry, Entry::Delivery(_)));
         self.octets_bytes = 0;
@@ -174,7 +203,7 @@ impl Mailbox {
                 taken.push((delivery.subscription, delivery.message.id));
                 false
             }
-            Entry::Delivery(_) | Entry::Octets(_) => true,
+            Entry::Delivery(_) | Entry::Octets(_) | Entry::Answer(_) => true,
         });
         taken
     }
@@ -201,23 +230,30 @@ impl Mailbox {
                 self.uncount(&delivery);
                 Some(delivery)
             }
-            Entry::Octets(_) => None,
+            Entry::Octets(_) | Entry::Answer(_) => None,
         }
     }
 
-    /// Takes the waiting message of the same subscription and destination away; what it knew
-    /// to be dropped, and itself, is told by the newer one.
+    /// Takes the waiting messages of the same subscription and destination away; what they knew
+    /// to be dropped, and themselves, is told by the newer one. There are several where they came
+    /// while the socket took them still.
     fn replace_same_destination(&mut self, delivery: &mut Delivery) -> u32 {
-        let found = self.queue.iter().position(|entry| match entry {
+        let (mut from, mut replaced) = (0, 0);
+        let is_same = |entry: &Entry, delivery: &Delivery| match entry {
             Entry::Delivery(waiting) => {
                 waiting.subscription == delivery.subscription
                     && waiting.message.destination == delivery.message.destination
             }
-            Entry::Octets(_) => false,
-        });
-        let Some(old) = found.and_then(|at| self.remove(at)) else { return 0 };
-        delivery.dropped = delivery.dropped.saturating_add(old.dropped).saturating_add(1);
-        1
+            Entry::Octets(_) | Entry::Answer(_) => false,
+        };
+        while let Some(after) = self.queue.range(from..).position(|entry| is_same(entry, delivery))
+            && let Some(old) = self.remove(from + after)
+        {
+            from += after;
+            replaced += 1;
+            delivery.dropped = delivery.dropped.saturating_add(old.dropped).saturating_add(1);
+        }
+        replaced
     }
 
     /// Drops the oldest waiting message of the delivery's subscription; the next one of it,
@@ -320,6 +356,35 @@ mod tests {
     }
 
     #[test]
+    fn what_came_before_the_socket_was_full_gives_way_to_the_latest_too() {
+        let mut mailbox = Mailbox::default();
+        for n in 0..3 {
+            mailbox.push(delivery(0, n, 1), Overflow::Latest, false, &LIMITS);
+        }
+        assert_eq!(mailbox.push(delivery(0, 3, 1), Overflow::Latest, true, &LIMITS), Pushed::Dropped(3));
+        assert!(mailbox.has_latest());
+        assert_eq!(drain(&mut mailbox), [(3, 3)]);
+        assert!(!mailbox.has_latest());
+    }
+
+    #[test]
+    fn answers_count_as_control_frames_and_go_with_the_session() {
+        let mut mailbox = Mailbox::default();
+        mailbox.push_octets(Bytes::from_static(b"RECEIPT").into());
+        for n in 0..5 {
+            mailbox.push_answer(delivery(0, n, 100));
+        }
+        assert_eq!((mailbox.deliveries(), mailbox.octets_bytes()), (0, 507));
+        assert_eq!(mailbox.push(delivery(0, 5, 100), Overflow::Close, true, &LIMITS), Pushed::Waits);
+        mailbox.pop();
+        assert!(matches!(mailbox.pop(), Some(Entry::Answer(answer)) if answer.message.id == MessageId(0)));
+        assert_eq!(mailbox.bytes(), 500);
+        assert_eq!(mailbox.clear_deliveries(), 5);
+        assert!(mailbox.is_empty());
+        assert_eq!(mailbox.bytes(), 0);
+    }
+
+    #[test]
     fn control_frames_keep_their_place_and_outlive_the_deliveries() {
         let mut mailbox = Mailbox::default();
         mailbox.push(delivery(0, 0, 1), Overflow::Close, true, &LIMITS);
@@ -365,7 +430,7 @@ mod tests {
         std::iter::from_fn(|| mailbox.pop())
             .filter_map(|entry| match entry {
                 Entry::Delivery(delivery) => Some((delivery.message.id.0, delivery.dropped)),
-                Entry::Octets(_) => None,
+                Entry::Octets(_) | Entry::Answer(_) => None,
             })
             .collect()
     }

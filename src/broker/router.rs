@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::pattern::{Pattern, PatternMap, Separators};
 use crate::condition::Condition;
-use crate::message::{Destination, Message, MessageId, Overflow, SubscriptionId};
+use crate::message::{Destination, MessageId, Overflow, SubscriptionId};
 
 /// Where a delivery goes: a connection of the shard and a subscription of its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,22 +105,17 @@ impl Router {
         was_there && !left && !conditional_left
     }
 
-    /// Hands every list of subscribers that the message goes to to `found`; answers how many
-    /// conditions were looked at.
-    pub fn route(&self, message: &Message, mut found: impl FnMut(&Routes)) -> usize {
-        let mut looks = 0;
-        self.all.matching(&message.destination, &mut found);
+    /// Hands every list of subscribers to that name to `found`, those with a condition behind the
+    /// others: whether a message meets it is for the caller to look, for it may take long.
+    pub fn route(&self, destination: &Destination, mut found: impl FnMut(Option<&Arc<dyn Condition>>, &Routes)) {
+        self.all.matching(destination, &mut |routes| found(None, routes));
         if !self.conditional.is_empty() {
-            self.conditional.matching(&message.destination, &mut |conditionals| {
-                looks += conditionals.len();
+            self.conditional.matching(destination, &mut |conditionals| {
                 for Conditional { condition, routes, .. } in conditionals {
-                    if condition.matches(message) {
-                        found(routes);
-                    }
+                    found(Some(condition), routes);
                 }
             });
         }
-        looks
     }
 
     #[cfg(test)]
@@ -183,7 +178,7 @@ fn shrink(routes: &mut Vec<Route>) {
 mod tests {
     use super::super::selector::Selector;
     use super::*;
-    use crate::message::Publication;
+    use crate::message::{Message, Publication};
 
     #[test]
     fn a_selector_is_looked_at_once_for_all_who_share_it() {
@@ -233,7 +228,7 @@ mod tests {
         let mut router = Router::new(Separators::Both);
         router.subscribe(&destination("/topic/a"), None, route(1, 0));
         let mut lists = Vec::new();
-        router.route(&message("/topic/a", ""), |routes| lists.push(routes.clone()));
+        router.route(&destination("/topic/a"), |_, routes| lists.push(routes.clone()));
         router.subscribe(&destination("/topic/a"), None, route(2, 0));
         assert_eq!(lists[0].len(), 1);
         assert_eq!(reached(&router, "/topic/a"), [1, 2]);
@@ -267,7 +262,11 @@ mod tests {
 
     fn reached_by(router: &Router, message: &Message) -> Vec<u32> {
         let mut keys = Vec::new();
-        router.route(message, |routes| keys.extend(routes.iter().map(|route| route.connection.place)));
+        router.route(&message.destination, |condition, routes| {
+            if condition.is_none_or(|condition| condition.matches(message)) {
+                keys.extend(routes.iter().map(|route| route.connection.place));
+            }
+        });
         keys.sort_unstable();
         keys
     }

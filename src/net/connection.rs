@@ -47,7 +47,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::{debug, error, info};
 
@@ -94,8 +94,8 @@ struct State<S: ?Sized = dyn Session> {
     /// Whether a part of their first has left already.
     is_cut: bool,
     is_blocked: bool,
-    /// Whether what waits first takes more preparation than one turn allows.
-    is_preparing: bool,
+    /// Whether what waits takes more work than one turn allows.
+    is_unfinished: bool,
     waker: Option<Waker>,
     subscriptions: Vec<(SubscriptionId, Destination)>,
     /// What waits for room in a shard's inbox; nothing else is done meanwhile.
@@ -113,6 +113,17 @@ struct State<S: ?Sized = dyn Session> {
     bounds: Bounds,
     is_over: bool,
     session: S,
+}
+
+/// What became of a message that the shard handed to a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Handed {
+    /// Nothing is left to do.
+    Done,
+    /// It waits for the shard to flush the connection.
+    Waits,
+    /// It has no room before the connection is flushed, and is to be handed over again then.
+    NoRoom,
 }
 
 struct Publishing {
@@ -137,7 +148,7 @@ impl<S: Session> Connection<S> {
             unwritten: VecDeque::new(),
             is_cut: false,
             is_blocked: false,
-            is_preparing: false,
+            is_unfinished: false,
             waker: None,
             subscriptions: Vec::new(),
             publishing: None,
@@ -185,11 +196,11 @@ impl Connection {
         drop(leaving);
     }
 
-    /// Takes a message from the shard; answers whether the shard is to flush it. With a time,
-    /// no other message is to follow it at once: it is written now if nothing is in front of it.
-    pub(super) fn deliver(&self, route: &Route, message: &Arc<Message>, alone: Option<Instant>) -> bool {
+    /// Takes a message from the shard. With a time, no other message is to follow it at once: it is
+    /// written now if nothing is in front of it.
+    pub(super) fn deliver(&self, route: &Route, message: &Arc<Message>, alone: Option<Instant>) -> Handed {
         if route.seen.is_some_and(|seen| message.id <= seen) {
-            return false;
+            return Handed::Done;
         }
         let delivery = Delivery {
             subscription: route.subscription,
@@ -200,7 +211,7 @@ impl Connection {
         };
         let mut state = self.state.borrow_mut();
         if state.ending.is_some() || state.is_over || state.session.is_closed() {
-            return false;
+            return Handed::Done;
         }
         if let Some(now) = alone
             && state.has_nothing_waiting()
@@ -210,17 +221,12 @@ impl Connection {
             if state.is_blocked || state.is_over || state.session.is_closed() {
                 wake(&mut state);
             }
-            return false;
+            return Handed::Done;
         }
         let limits = self.broker().mailbox_limits();
         // Several subscriptions to one burst are no sign of a slow reader: its socket tells.
         if !state.is_blocked && !state.mailbox.has_room(message.body.len(), limits) {
-            loop {
-                self.flush(&mut state, clock::now());
-                if !state.is_preparing {
-                    break;
-                }
-            }
+            return Handed::NoRoom;
         }
         let State { mailbox, is_blocked, .. } = &mut *state;
         let stats = self.broker().stats();
@@ -232,14 +238,14 @@ impl Connection {
                 let trouble =
                     Trouble::SlowConsumer { messages: state.mailbox.deliveries(), bytes: state.mailbox.bytes() };
                 self.fail(&mut state, trouble);
-                return false;
+                return Handed::Done;
             }
         }
         if state.is_blocked {
             self.recount(&state);
         }
         // A blocked socket has its task waiting for it already.
-        !state.is_blocked && !self.is_dirty.replace(true)
+        if state.is_blocked || self.is_dirty.replace(true) { Handed::Done } else { Handed::Waits }
     }
 
     /// Writes all that waits, from the shard; answers whether it is to do so again after others
@@ -251,7 +257,7 @@ impl Connection {
         if state.is_blocked || state.is_over || state.session.is_closed() {
             wake(&mut state);
         }
-        state.is_preparing
+        state.is_unfinished
     }
 
     /// Gives the connection up after a panic within it: its state is not to be trusted.
@@ -291,11 +297,15 @@ impl Connection {
         let now = clock::now();
         // First of all, so that nothing below does a thing for a session whose time is up.
         self.expire(state, now);
-        for event in 1..EVENTS_PER_POLL {
-            if event % EVENTS_PER_LOOK == 0 && clock::now().duration_since(now) >= TURN {
-                break;
+        let mut since_look = 0;
+        for _ in 1..EVENTS_PER_POLL {
+            if since_look >= WORK_PER_LOOK {
+                since_look = 0;
+                if clock::now().duration_since(now) >= self.fanout.turn() {
+                    break;
+                }
             }
-            self.perform(state, now);
+            since_look += 1 + self.perform(state, now);
             // After it, so that what it began to wait for wakes this task.
             self.poll_publishing(state, now, cx);
             self.poll_checking(state, now, cx);
@@ -304,7 +314,7 @@ impl Connection {
             if state.is_over {
                 return Poll::Ready(());
             }
-            if state.is_preparing {
+            if state.is_unfinished {
                 break;
             }
             if state.may_act() && state.session.has_action() {
@@ -437,8 +447,9 @@ impl Connection {
         }
     }
 
-    /// Carries out what the session asks, as much as may be done in one turn.
-    fn perform(&self, state: &mut State, now: Instant) {
+    /// Carries out what the session asks, as much as may be done in one turn; answers how many
+    /// actions that were.
+    fn perform(&self, state: &mut State, now: Instant) -> usize {
         let mut actions = 0;
         while state.may_act()
             && (actions < ACTIONS_PER_TURN || state.session.is_closed())
@@ -481,6 +492,7 @@ impl Connection {
                 Action::Close(reason) => self.on_close(state, now, reason),
             }
         }
+        actions
     }
 
     fn refuse(&self, state: &mut State, now: Instant, ticket: Ticket, error: &BrokerError) {
@@ -515,11 +527,12 @@ fn wake(state: &mut State) {
     }
 }
 
-/// How many events of one connection are served, and for how long, before the shard's others have
-/// their turn. What one publisher hands over in one turn can leave in one write for each subscriber.
+/// How many events of one connection are served at most before the shard's others have their turn.
+/// What one publisher hands over in one turn can leave in one write for each subscriber.
 const EVENTS_PER_POLL: usize = 512;
-const TURN: Duration = Duration::from_micros(500);
-const EVENTS_PER_LOOK: usize = 16;
+
+/// Events and actions between two looks at the clock, some 3 µs each.
+const WORK_PER_LOOK: usize = 16;
 
 /// How many actions of one session are carried out before its socket is looked at again.
 const ACTIONS_PER_TURN: usize = 64;
@@ -531,9 +544,14 @@ const ANSWER_BYTES: usize = 64 * 1024;
 /// it: up to a millisecond's work.
 const PREPARED_BYTES: usize = 32 * 1024;
 
-/// Pieces and octets handed to the socket at once.
+/// Pieces and octets handed to the socket at once, and how often in one turn.
 const FLUSH_PIECES: usize = 64;
 const FLUSH_BYTES: usize = 256 * 1024;
+const FLUSH_WRITES: usize = 4;
+
+/// Octets handed over at once where a newer message takes an older one's place: what the socket does
+/// not take of them is too late for that.
+const LATEST_FLUSH_BYTES: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests;

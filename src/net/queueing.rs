@@ -62,7 +62,7 @@ fn carry_out(fanout: &Fanout, output: Output, dirty: &mut Vec<ConnectionKey>) {
 /// To a connection that is gone it does nothing: its leaving gives the message back.
 fn deliver(fanout: &Fanout, consumer: Consumer, delivery: Delivery, dirty: &mut Vec<ConnectionKey>) {
     if let Some(connection) = fanout.find(consumer.connection)
-        && isolate(&connection, |connection| connection.deliver_queued(delivery))
+        && isolate(&connection, |connection| connection.deliver_queued(delivery)) == Some(true)
     {
         dirty.push(consumer.connection);
     }

@@ -334,6 +334,10 @@ impl session::Session for Session {
         self.heard = now;
     }
 
+    fn prepare(&self, message: &Message, budget: &mut usize) -> bool {
+        message.images.prepare_envelope(self.framing, DIALECT, message.body.len(), budget)
+    }
+
     fn delivery_image(&mut self, _now: Instant, delivery: Delivery) -> Option<Image> {
         let Delivery { subscription, message, dropped, .. } = delivery;
         let Some(open) = self.open.iter().find(|open| open.id == subscription) else {

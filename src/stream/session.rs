@@ -386,6 +386,14 @@ impl session::Session for Session {
         self.heard = now;
     }
 
+    fn prepare(&self, message: &Message, budget: &mut usize) -> bool {
+        let dialect = match self.form {
+            Form::Json => JSON_DIALECT,
+            Form::Events { names, .. } => names.dialect(),
+        };
+        message.images.prepare_envelope(self.framing, dialect, message.body.len(), budget)
+    }
+
     fn delivery_image(&mut self, now: Instant, delivery: Delivery) -> Option<Image> {
         if !matches!(self.phase, Phase::Open | Phase::Subscribing(_)) {
             return None;

@@ -32,3 +32,4 @@ mod sockjs;
 mod sources;
 mod streams;
 mod trust;
+mod turns;

@@ -116,7 +116,9 @@ impl Connection {
     pub(super) fn recount(&self, state: &State) {
         let before = self.waiting.counted.get();
         let bytes = || state.mailbox.bytes().saturating_add(self.waiting.unwritten.get() as usize);
-        let now = if state.is_blocked { u32::try_from(bytes()).unwrap_or(u32::MAX) } else { 0 };
+        // What is left of one that ends is gone within a second: others need not go for it.
+        let counts = state.is_blocked && state.ending.is_none();
+        let now = if counts { u32::try_from(bytes()).unwrap_or(u32::MAX) } else { 0 };
         if before != now {
             self.waiting.counted.set(now);
             self.fanout.set_waiting(before as usize, now as usize);

@@ -147,7 +147,7 @@ impl Connection {
                     self.broker().post_request(Request::Send { message, asker: Some(self.asker(ticket)) });
                 }
                 Some(Admitted::App(handler, publication)) => {
-                    let done = self.hand_over(state, now, &*handler, &publication);
+                    let done = self.hand_over(state, &*handler, &publication);
                     refused = refused.and(done);
                 }
                 None => {}
@@ -163,7 +163,6 @@ impl Connection {
     fn hand_over(
         &self,
         state: &mut State,
-        now: Instant,
         handler: &dyn AppHandler,
         publication: &Publication,
     ) -> Result<(), BrokerError> {
@@ -171,7 +170,7 @@ impl Connection {
             AppEffect::None | AppEffect::Publish(_) => {
                 debug!(connection = self.id, destination = %publication.destination, "handled");
             }
-            AppEffect::Deliver(destination, answer) => self.deliver_to_own(state, now, &destination, answer),
+            AppEffect::Deliver(destination, answer) => self.deliver_to_own(state, &destination, answer),
         }
         Ok(())
     }
@@ -212,14 +211,14 @@ impl Connection {
     }
 
     /// The client's own subscriptions to `destination` get the answer.
-    fn deliver_to_own(&self, state: &mut State, now: Instant, destination: &Destination, answer: AppAnswer) {
+    fn deliver_to_own(&self, state: &mut State, destination: &Destination, answer: AppAnswer) {
         let message = self.answer(destination.clone(), answer);
         let is_of = |to: &Destination| self.broker().pattern(to).is_some_and(|pattern| pattern.matches(destination));
         let matches = |to: &Destination| to == destination || is_of(to);
         let own: Vec<SubscriptionId> =
             state.subscriptions.iter().filter(|(_, to)| matches(to)).map(|(id, _)| *id).collect();
         for id in own {
-            self.push_private(state, now, id, Arc::clone(&message), false);
+            Self::push_answer(state, id, Arc::clone(&message), false);
         }
     }
 

@@ -88,7 +88,7 @@ impl Connection {
         // The reply first: a RECEIPT says that the subscription is live.
         state.session.handle_reply(now, ticket, Reply::Done);
         for message in retained {
-            self.push_private(state, now, id, message, true);
+            Self::push_answer(state, id, message, true);
         }
     }
 
@@ -160,7 +160,7 @@ impl Connection {
         let answer = handler.handle_subscribe(principal)?;
         state.session.handle_reply(now, ticket, Reply::Done);
         let message = self.answer(subscription.destination.clone(), answer);
-        self.push_private(state, now, subscription.id, message, false);
+        Self::push_answer(state, subscription.id, message, false);
         Ok(())
     }
 
@@ -188,19 +188,9 @@ impl Connection {
 
     /// What the client asked for itself goes past the mailbox's overflow. It is an answer as a
     /// RECEIPT is, and counts as one: while many wait, nothing more is asked.
-    pub(super) fn push_private(
-        &self,
-        state: &mut State,
-        now: Instant,
-        subscription: SubscriptionId,
-        message: Arc<Message>,
-        retained: bool,
-    ) {
+    pub(super) fn push_answer(state: &mut State, subscription: SubscriptionId, message: Arc<Message>, retained: bool) {
         Self::push_finished(state);
-        let delivery = Delivery { subscription, message, retained, dropped: 0, count: 0 };
-        if let Some(image) = self.counted_image(&mut state.session, now, delivery) {
-            state.mailbox.push_octets(image);
-        }
+        state.mailbox.push_answer(Delivery { subscription, message, retained, dropped: 0, count: 0 });
     }
 
     /// Frames that the session has finished already come first.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tracing::debug;
 
-use super::{Connection, FLUSH_BYTES, FLUSH_PIECES, PREPARED_BYTES, State};
+use super::{Connection, FLUSH_BYTES, FLUSH_PIECES, FLUSH_WRITES, LATEST_FLUSH_BYTES, PREPARED_BYTES, State};
 use crate::broker::handle::now_ms;
 use crate::broker::mailbox::Entry;
 use crate::message::{Delivery, Image};
@@ -16,7 +16,7 @@ impl Connection {
     /// Writes what waits, all in as few calls as it takes, until nothing is left or the socket
     /// takes no more.
     pub(super) fn flush(&self, state: &mut State, now: Instant) {
-        state.is_preparing = false;
+        state.is_unfinished = false;
         if state.is_blocked || state.is_over {
             return;
         }
@@ -25,13 +25,17 @@ impl Connection {
         queue.extend(state.unwritten.drain(..));
         let mut bytes = 0;
         let mut budget = PREPARED_BYTES;
-        loop {
+        for turn in 0.. {
             self.fill(state, now, &mut queue, &mut budget);
             if queue.is_empty() {
                 break;
             }
             bytes += self.write(state, &mut queue);
             if state.is_blocked || state.is_over {
+                break;
+            }
+            if turn == FLUSH_WRITES && !state.mailbox.is_empty() {
+                state.is_unfinished = true;
                 break;
             }
         }
@@ -49,7 +53,9 @@ impl Connection {
             Ok(written) => {
                 (state.is_blocked, state.is_cut) = (written.is_blocked, written.is_cut);
                 if !image.is_empty() {
+                    self.waiting.set_unwritten(image.len());
                     state.unwritten.push_back(image);
+                    self.recount(state);
                 }
                 self.on_transmitted(state, now, written.bytes);
             }
@@ -134,11 +140,12 @@ impl Connection {
     /// Makes octets of what waits, up to what one write can take.
     fn fill(&self, state: &mut State, now: Instant, queue: &mut VecDeque<Image>, budget: &mut usize) {
         let mut bytes = 0;
-        while queue.len() < FLUSH_PIECES && bytes < FLUSH_BYTES {
+        let most = if state.mailbox.has_latest() { LATEST_FLUSH_BYTES } else { FLUSH_BYTES };
+        while queue.len() < FLUSH_PIECES && bytes < most {
             if let Some(message) = state.mailbox.first_message()
                 && !state.session.prepare(message, budget)
             {
-                state.is_preparing = true;
+                state.is_unfinished = true;
                 return;
             }
             match state.mailbox.pop() {
@@ -149,7 +156,7 @@ impl Connection {
                 Some(Entry::Delivery(delivery)) if delivery.count > 0 => {
                     bytes += self.fill_queued(state, now, delivery, queue);
                 }
-                Some(Entry::Delivery(delivery)) => {
+                Some(Entry::Delivery(delivery) | Entry::Answer(delivery)) => {
                     if let Some(image) = self.image(state, now, delivery) {
                         bytes += image.len();
                         queue.push_back(image);
