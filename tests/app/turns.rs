@@ -1,6 +1,6 @@
 //! Much work for one client is done in turns, between which the shard serves its others.
 
-use crate::shard::{Shard, Wire, in_shard};
+use crate::shard::{Wire, in_shard};
 
 #[tokio::test(start_paused = true)]
 async fn the_retained_values_of_a_pattern_come_in_turns_and_in_their_order() {
