@@ -99,6 +99,11 @@ pub trait Session {
         None
     }
 
+    /// Octets of the peer's that it keeps, because their frame or their transaction is not complete.
+    fn held_bytes(&self) -> usize {
+        0
+    }
+
     /// Messages not sent because they are not text and the transport carries only that.
     fn unsendable(&self) -> u64;
 }
@@ -171,7 +176,10 @@ pub enum Exceeded {
         after: Duration,
     },
     /// `mailbox.total_bytes`
-    #[error("{bytes} octets wait for this client, more than for others; all together may have {max}")]
+    #[error(
+        "{bytes} octets wait for this client, or are of frames and transactions that it has not completed; \
+         that is more than of others, and all together may have {max}"
+    )]
     Memory {
         /// What waits for this one.
         bytes: usize,

@@ -427,6 +427,7 @@ impl Connection {
                 if state.ending.is_none() {
                     self.count_bytes(state, now, octets.len());
                     state.session.handle_bytes(now, octets);
+                    self.count_held(state);
                 }
             }
             Incoming::Reply(octets) => {

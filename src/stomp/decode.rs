@@ -80,6 +80,15 @@ impl Decoder {
         self.chunk.len() + self.waiting_bytes
     }
 
+    /// As [`Decoder::waiting_bytes`], with what is there of a frame that is not complete.
+    pub fn held_bytes(&self) -> usize {
+        let of_frame = match &self.state {
+            State::Head(head) => head.held_bytes(),
+            State::Body(body) => body.earlier.len(),
+        };
+        self.waiting_bytes() + of_frame
+    }
+
     /// The next frame; `None` when more octets are needed, and for ever after an error.
     ///
     /// # Errors

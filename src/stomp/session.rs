@@ -328,6 +328,11 @@ impl Session {
         self.frames_in
     }
 
+    /// Octets of the peer's that it keeps: of frames that are not complete or wait, and of open transactions.
+    pub fn held_bytes(&self) -> usize {
+        self.decoder.held_bytes() + self.transactions.bytes()
+    }
+
     /// Messages not sent because they are not text and the transport carries only that.
     pub fn unsendable(&self) -> u64 {
         self.unsendable

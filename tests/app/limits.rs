@@ -151,7 +151,7 @@ async fn where_too_much_waits_for_all_together_the_largest_consumer_goes_first()
         }
     };
     assert_eq!(error.header("message"), Some("slow consumer"));
-    assert!(error.body.ends_with("more than for others; all together may have 4194304"), "{}", error.body);
+    assert!(error.body.ends_with("that is more than of others, and all together may have 4194304"), "{}", error.body);
     assert_eq!(large.closed().await.0, 1008);
     for _ in 0..20 {
         assert_eq!(small.frame().await.body.len(), body.len());

@@ -139,6 +139,27 @@ async fn what_waits_for_one_that_is_given_up_is_free_at_once_and_nobody_else_goe
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_begun_and_not_completed_counts_for_the_memory_of_all() {
+    in_shard("mailbox.total_bytes = \"300KiB\"", async |shard| {
+        let [hoards, builds, well] = [shard.connect().await, shard.connect().await, shard.connect().await];
+        let send = format!("SEND\ndestination:/topic/a\ntransaction:t\n\n{}\0", "x".repeat(70 * 1024));
+        well.say("BEGIN\ntransaction:t\n\n\0");
+        well.say(&send);
+        hoards.say("BEGIN\ntransaction:t\n\n\0");
+        hoards.say(&send.repeat(2));
+        builds.say("SEND\ndestination:/topic/a\ncontent-length:1000000\n\n");
+        builds.say(&"x".repeat(120 * 1024));
+        hoards.until("message:slow consumer").await;
+        well.say("COMMIT\ntransaction:t\nreceipt:r\n\n\0");
+        well.until("receipt-id:r").await;
+        builds.say(&"x".repeat(500_000));
+        builds.until("message:slow consumer").await;
+        assert_eq!(shard.broker.stats().limits.values(), [("mailbox_total_bytes", 2)].into());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_is_made_to_wait_is_not_silent_and_who_then_is_silent_is_told_so() {
     let settings = "limits.session_messages_per_second = 1\nstomp.heart_beat_receive = \"1s\"";
     in_shard(settings, async |shard| {

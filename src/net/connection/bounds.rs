@@ -112,13 +112,25 @@ impl Connection {
         self.recount(state);
     }
 
-    /// Counts anew what waits for a client that does not keep up.
+    /// Counts what the session keeps of its client's, where that is more than usual.
+    pub(super) fn count_held(&self, state: &State) {
+        if self.waiting() > 0 || held_bytes(state) > 0 {
+            self.recount(state);
+        }
+    }
+
+    /// Counts anew what waits for a client that does not keep up, and what it has begun and not
+    /// completed.
     pub(super) fn recount(&self, state: &State) {
         let before = self.waiting.counted.get();
-        let bytes = || state.mailbox.bytes().saturating_add(self.waiting.unwritten.get() as usize);
+        let waiting = || state.mailbox.bytes().saturating_add(self.waiting.unwritten.get() as usize);
         // What is left of one that ends is gone within a second: others need not go for it.
-        let counts = state.is_blocked && state.ending.is_none();
-        let now = if counts { u32::try_from(bytes()).unwrap_or(u32::MAX) } else { 0 };
+        let bytes = match (&state.ending, state.is_blocked) {
+            (Some(_), _) => 0,
+            (None, true) => waiting().saturating_add(held_bytes(state)),
+            (None, false) => held_bytes(state),
+        };
+        let now = u32::try_from(bytes).unwrap_or(u32::MAX);
         if before != now {
             self.waiting.counted.set(now);
             self.fanout.set_waiting(before as usize, now as usize);
@@ -130,3 +142,10 @@ impl Connection {
         self.fanout.set_waiting(self.waiting.counted.take() as usize, 0);
     }
 }
+
+/// A frame of usual size does not count: most clients have one on its way.
+fn held_bytes(state: &State) -> usize {
+    Some(state.session.held_bytes()).filter(|bytes| *bytes >= HELD_BYTES).unwrap_or(0)
+}
+
+const HELD_BYTES: usize = 64 * 1024;

@@ -22,6 +22,11 @@ pub(super) struct Head {
 }
 
 impl Head {
+    /// Octets of it that are there.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.earlier.len()
+    }
+
     /// Looks for the blank line; gives the offset behind it in the chunk. Without one the
     /// chunk is kept and emptied.
     pub(super) fn scan(

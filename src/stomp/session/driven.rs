@@ -100,6 +100,10 @@ impl session::Session for Session {
         Self::limit(self)
     }
 
+    fn held_bytes(&self) -> usize {
+        Self::held_bytes(self)
+    }
+
     fn unsendable(&self) -> u64 {
         Self::unsendable(self)
     }

@@ -96,6 +96,11 @@ impl Transactions {
         }
     }
 
+    /// Octets of all frames in them.
+    pub(super) fn bytes(&self) -> usize {
+        self.open.iter().map(|transaction| transaction.size).sum()
+    }
+
     pub(super) fn clear(&mut self) {
         self.open = Vec::new();
     }
