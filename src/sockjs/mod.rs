@@ -21,6 +21,7 @@
 //! | the request that sends is taken once, though the browser repeats it over another connection | browsers do, when a kept connection breaks | `messages_whose_request_is_repeated_over_another_connection_are_taken_once` |
 //! | a websocket's broken frame gets `c[3000,…]`, and the stream ends there | the suite's abrupt end, and the client learns why | `test_broken_json` |
 //! | Hixie-76 gets 426 | no browser has it any more | `each_missing_part_is_named` |
+//! | a streaming response of large frames goes on after 128 KiB, to 128 frames or 8 MiB | a request for every few frames costs more than they do | `a_response_without_a_limit_of_its_own_ends_by_octets_and_frames` |
 //! | a callback has at most 32 octets | as newer reference servers | `a_callback_is_1_to_32_letters_digits_dashes_underscores_and_dots` |
 
 pub mod answer;
