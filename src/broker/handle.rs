@@ -148,6 +148,19 @@ pub enum BrokerError {
         /// The limit.
         max: usize,
     },
+    /// More wildcards for any words, with others behind them, than a session's patterns may have.
+    #[error(
+        "{pattern}: the patterns of this session would have {count} wildcards for any words (#, **) before other \
+         words; at most {max} are allowed, in all"
+    )]
+    TooManyBranches {
+        /// What was asked for.
+        pattern: Destination,
+        /// How many they would be.
+        count: usize,
+        /// Allowed.
+        max: usize,
+    },
     /// `/user/…` in a form there is not.
     #[error(
         "{0} is not a user's destination; SUBSCRIBE to /user/queue/NAME or /user/topic/NAME for your own, SEND to \
@@ -198,6 +211,7 @@ impl BrokerError {
             | Self::QueuePattern(_)
             | Self::QueueName(_)
             | Self::NoPrefetch { .. }
+            | Self::TooManyBranches { .. }
             | Self::BadUserDestination(_)
             | Self::BadTempQueue(_)
             | Self::TempQueueTaken(_)

@@ -15,12 +15,14 @@
 //! grammar, stands in double quotes: `"content-type" = 'text/plain'`.
 
 mod evaluate;
+mod like;
 mod parse;
 #[cfg(test)]
 mod tests;
 
 use std::fmt::{self, Display as _, Write as _};
 
+use self::like::Like;
 use crate::condition::Condition;
 use crate::message::Message;
 
@@ -124,13 +126,6 @@ enum Scale {
     Over,
 }
 
-/// A pattern over texts: `%` is any characters, `_` one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Like {
-    pattern: String,
-    escape: Option<char>,
-}
-
 impl Expression {
     /// How tightly it binds: an operand must bind at least as tightly as its place asks.
     fn level(&self) -> u8 {
@@ -175,8 +170,8 @@ impl fmt::Display for Expression {
             }
             Self::Like { value, is_negated, like } => {
                 write!(f, "{} {}LIKE ", value.at(SUM), not(is_negated))?;
-                write_quoted(f, &like.pattern, '\'')?;
-                let Some(escape) = like.escape else { return Ok(()) };
+                write_quoted(f, like.pattern(), '\'')?;
+                let Some(escape) = like.escape() else { return Ok(()) };
                 f.write_str(" ESCAPE ")?;
                 write_quoted(f, escape.encode_utf8(&mut [0; 4]), '\'')
             }

@@ -56,6 +56,21 @@ async fn a_message_larger_than_the_mailbox_reaches_all_subscriptions_of_a_client
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_has_so_many_wildcards_for_any_words_before_others_and_no_more() {
+    in_shard("", async |shard| {
+        let client = shard.connect().await;
+        for n in 0..32 {
+            client.say(&format!("SUBSCRIBE\nid:{n}\ndestination:/topic/#/{n}/**/a\n\n\0"));
+        }
+        client.say("SUBSCRIBE\nid:last\ndestination:/topic/a/#\nselector: \n\n\0");
+        served(&client).await;
+        client.say("SUBSCRIBE\nid:more\ndestination:/topic/#/a\n\n\0");
+        client.until("the patterns of this session would have 65 wildcards for any words (#, **) before other words; at most 64 are allowed").await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_burst_the_latest_is_what_a_woken_client_gets_next() {
     in_shard("", async |shard| {
         let [client, sender] = [shard.connect().await, shard.connect().await];

@@ -185,30 +185,78 @@ fn a_thousand_subscriptions_to_everything() {
 }
 
 #[test]
-fn patterns_and_selectors_made_to_blow_up() {
+fn patterns_made_to_blow_up() {
     withstands(&[], 256, async |address, in_swing| {
-        let mut stream = session(address).await;
-        let pattern = format!("/topic/{}b", "**/a/".repeat(40));
-        let like = format!("h LIKE '{}b'", "%a".repeat(400));
-        let deep = format!("{}1=1{}", "(".repeat(3000), ")".repeat(3000));
-        for (n, (destination, selector)) in
-            [(pattern.as_str(), ""), ("/topic/load", like.as_str()), ("/topic/#", like.as_str())]
-                .into_iter()
-                .enumerate()
-        {
-            send(&mut stream, &format!("SUBSCRIBE\nid:{n}\ndestination:{destination}\nselector:{selector}\n\n\0"))
-                .await;
+        // As many wildcards for any words as a session may have, and a thousand of one word.
+        let many = (0..1000).map(|n| {
+            let wildcards: String = (0..60).map(|bit| if (n >> (bit % 10)) & 1 == 0 { "/*" } else { "/a" }).collect();
+            format!("/topic{wildcards}/#")
+        });
+        let branching = (0..16).map(|n| format!("/topic/**/a/**{}/{n}/b/**/c", "/*".repeat(50)));
+        let mut subscribed = session(address).await;
+        for (n, pattern) in many.chain(branching).enumerate() {
+            send(&mut subscribed, &format!("SUBSCRIBE\nid:{n}\ndestination:{pattern}\noverflow:latest\n\n\0")).await;
         }
-        let name = format!("/topic/{}c", "a/".repeat(120));
+        answered(&mut subscribed).await;
+        let name = format!("/topic{}", "/a".repeat(120));
+        let mut sender = session(address).await;
+        in_swing.send(()).unwrap();
+        loop {
+            send(&mut sender, &format!("SEND\ndestination:{name}\n\nx\0")).await;
+            // A name that matches none is looked up as well.
+            send(&mut sender, &format!("SEND\ndestination:/topic{}/c\n\nx\0", "/b".repeat(110))).await;
+            answered(&mut sender).await;
+            let mut octets = vec![0; 1 << 20];
+            let _ = subscribed.try_read(&mut octets);
+            sleep(Duration::from_millis(5)).await;
+        }
+    });
+}
+
+#[test]
+fn selectors_made_to_blow_up() {
+    withstands(&[], 256, async |address, in_swing| {
+        let deep = format!("{}1=1{}", "(".repeat(400), ")".repeat(400));
+        let mut subscribed = session(address).await;
+        for n in 0..1000 {
+            let like = match n % 3 {
+                0 => format!("h LIKE '%{}{n}'", "a".repeat(900)),
+                1 => format!("h LIKE '{}{n}'", "%a".repeat(400)),
+                _ => format!("h LIKE '%{}_{n}%'", "a".repeat(50)),
+            };
+            send(&mut subscribed, &format!("SUBSCRIBE\nid:{n}\ndestination:/topic/load\nselector:{like}\n\n\0")).await;
+        }
+        answered(&mut subscribed).await;
         let value = "a".repeat(8000);
+        let mut sender = session(address).await;
         in_swing.send(()).unwrap();
         loop {
             let mut parser = session(address).await;
             send(&mut parser, &format!("SUBSCRIBE\nid:d\ndestination:/topic/load\nselector:{deep}\n\n\0")).await;
-            for destination in [name.as_str(), "/topic/load"] {
-                send(&mut stream, &format!("SEND\ndestination:{destination}\nh:{value}\n\nx\0")).await;
-            }
+            send(&mut sender, &format!("SEND\ndestination:/topic/load\nh:{value}\n\nx\0")).await;
+            answered(&mut sender).await;
             sleep(Duration::from_millis(5)).await;
+        }
+    });
+}
+
+#[test]
+fn ten_thousand_retained_values_asked_for_again_and_again() {
+    withstands(&[], 384, async |address, in_swing| {
+        let mut stream = session(address).await;
+        let body = "x".repeat(6000);
+        for n in 0..10_000 {
+            send(&mut stream, &format!("SEND\ndestination:/topic/kept/{n}\nretain:true\n\n{body}\0")).await;
+        }
+        answered(&mut stream).await;
+        in_swing.send(()).unwrap();
+        loop {
+            let mut asks = session(address).await;
+            send(&mut asks, "SUBSCRIBE\nid:a\ndestination:/topic/kept/#\n\n\0").await;
+            let mut octets = vec![0; 1 << 20];
+            for _ in 0..20 {
+                let _ = asks.read(&mut octets).await;
+            }
         }
     });
 }
@@ -280,6 +328,19 @@ async fn publish(address: SocketAddr, destination: &str, body: &str, in_swing: t
     loop {
         send(&mut stream, &format!("SEND\ndestination:{destination}\n\n{body}\0")).await;
         sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until the server has done what it was asked before: an attack on a session that is gone attacks
+/// nothing.
+async fn answered(stream: &mut TcpStream) {
+    send(stream, "UNSUBSCRIBE\nid:none\nreceipt:answered\n\n\0").await;
+    let mut said = Vec::new();
+    while !said.windows(19).any(|octets| octets == b"receipt-id:answered") {
+        let mut octets = vec![0; 1 << 16];
+        let count = stream.read(&mut octets).await.unwrap();
+        said.extend_from_slice(&octets[..count]);
+        assert!(count > 0 && !said.windows(6).any(|octets| octets == b"ERROR\n"), "{}", said.escape_ascii());
     }
 }
 

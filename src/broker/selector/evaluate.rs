@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use super::{Comparison, Expression, Like, Scale, Sign};
+use super::{Comparison, Expression, Scale, Sign};
 use crate::message::Message;
 
 pub(super) fn truth(expression: &Expression, message: &Message) -> Option<bool> {
@@ -241,56 +241,4 @@ impl Number {
 
 fn finite(number: f64) -> Option<Number> {
     number.is_finite().then_some(Number::Decimal(number))
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Piece {
-    Any,
-    One,
-    Char(char),
-}
-
-impl Like {
-    /// At most one pass over the text for each `%`.
-    fn matches(&self, text: &str) -> bool {
-        let pattern = self.pieces();
-        let text: Vec<char> = text.chars().collect();
-        let (mut p, mut t) = (0, 0);
-        let mut retry = None;
-        loop {
-            match pattern.get(p) {
-                Some(Piece::Any) => {
-                    retry = Some((p, t));
-                    p += 1;
-                    continue;
-                }
-                Some(Piece::One) if t < text.len() => {}
-                Some(Piece::Char(c)) if text.get(t) == Some(c) => {}
-                None if t == text.len() => return true,
-                Some(_) | None => {
-                    let Some((any, from)) = retry.filter(|(_, from)| *from < text.len()) else { return false };
-                    retry = Some((any, from + 1));
-                    p = any + 1;
-                    t = from + 1;
-                    continue;
-                }
-            }
-            p += 1;
-            t += 1;
-        }
-    }
-
-    fn pieces(&self) -> Vec<Piece> {
-        let mut pieces = Vec::new();
-        let mut chars = self.pattern.chars();
-        while let Some(c) = chars.next() {
-            pieces.push(match c {
-                _ if Some(c) == self.escape => Piece::Char(chars.next().unwrap_or(c)),
-                '%' => Piece::Any,
-                '_' => Piece::One,
-                _ => Piece::Char(c),
-            });
-        }
-        pieces
-    }
 }

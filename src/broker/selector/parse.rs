@@ -214,14 +214,7 @@ impl Parser {
                 return Err(SelectorError { column, reason: "ESCAPE takes one character".into() });
             }
         }
-        let mut chars = pattern.chars();
-        while let Some(c) = chars.next() {
-            if Some(c) == escape && chars.next().is_none() {
-                let reason = format!("the pattern ends with its escape character {c:?}");
-                return Err(SelectorError { column: self.tokens[at].0, reason });
-            }
-        }
-        Ok(Like { pattern, escape })
+        Like::parse(pattern, escape).map_err(|reason| SelectorError { column: self.tokens[at].0, reason })
     }
 
     fn sum(&mut self) -> Parsed {

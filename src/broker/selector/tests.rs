@@ -234,7 +234,7 @@ fn expression() -> impl Strategy<Value = Expression> {
                 list
             }),
             (boxed(), any::<bool>(), like).prop_map(|(value, is_negated, (pattern, escape))| {
-                Expression::Like { value, is_negated, like: Like { pattern, escape } }
+                Expression::Like { value, is_negated, like: Like::parse(pattern, escape).unwrap() }
             }),
             (boxed(), any::<bool>()).prop_map(|(value, is_negated)| Expression::IsNull { value, is_negated }),
             (boxed(), terms).prop_map(|(first, rest)| Expression::Sum(first, rest)),

@@ -50,6 +50,7 @@ impl Connection {
         let destination = address::subscribed(&subscription.destination, principal, key)?;
         match self.broker().subscribe_target(principal, &destination)? {
             Target::Topic => {
+                self.check_branches(state, &destination)?;
                 let is_temp_queue = destination.kind() == DestinationKind::TempQueue;
                 if is_temp_queue && state.subscriptions.iter().any(|(_, other)| *other == destination) {
                     return Err(BrokerError::TempQueueTaken(subscription.destination.clone()));
@@ -60,6 +61,20 @@ impl Connection {
             Target::Queue => self.subscribe_to_queue(state, ticket, subscription, destination, selector),
             Target::App(handler) => self.subscribe_to_app(state, now, ticket, subscription, principal, &*handler),
         }
+    }
+
+    /// Bounds what a look-up of a name costs because of one session's patterns.
+    fn check_branches(&self, state: &State, pattern: &Destination) -> Result<(), BrokerError> {
+        let branches = |of: &Destination| self.broker().pattern(of).map_or(0, |pattern| pattern.branches());
+        let own = branches(pattern);
+        if own == 0 {
+            return Ok(());
+        }
+        let count = own + state.subscriptions.iter().map(|(_, other)| branches(other)).sum::<usize>();
+        if count > MAX_BRANCHES {
+            return Err(BrokerError::TooManyBranches { pattern: pattern.clone(), count, max: MAX_BRANCHES });
+        }
+        Ok(())
     }
 
     fn subscribe_to_topic(
@@ -226,3 +241,7 @@ impl Connection {
         self.broker().post_request(Request::Unsubscribe { queue, consumer, unsent, leaving });
     }
 }
+
+/// Wildcards for any words, with others behind them, of all patterns of a session. Each of them may
+/// have a look-up go on at every word of a name, 128 at most.
+const MAX_BRANCHES: usize = 64;

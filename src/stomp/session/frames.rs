@@ -101,7 +101,8 @@ impl Session {
         }
         let id = self.subscriptions.add(name, &destination, ack, self.settings.limits.subscriptions)?;
         let credentials = credentials(frame);
-        let selector = take_header(frame, "selector").map(String::from);
+        // As other brokers have it: clients that let their users fill in a selector send an empty one.
+        let selector = take_header(frame, "selector").filter(|text| !text.trim().is_empty()).map(String::from);
         let receipt = take_header(frame, "receipt");
         let name = take_header(frame, "id").unwrap_or_default();
         let mut headers = mem::take(&mut frame.headers);
