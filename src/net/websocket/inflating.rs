@@ -4,15 +4,16 @@
 //! holds 40 KB, which no connection could keep.
 
 use std::cell::Cell;
-use std::sync::Arc;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::sleep;
-use tokio_util::sync::PollSemaphore;
 use tokio_util::task::AbortOnDropHandle;
 
 /// A message on its way, decompressed as RFC 7692 section 7.2.2 says: as much at a time as others
@@ -118,33 +119,73 @@ impl Inflating {
 }
 
 /// The right to make more of a message than its beginning. One connection of a shard has it at a
-/// time: a few octets from each of many could become all the memory there is.
+/// time, for a time: a few octets from each of many could become all the memory there is, and who is
+/// not read from any more would keep it from all others.
 #[derive(Debug)]
-pub(super) struct Turn {
-    waits: PollSemaphore,
-    has_it: Option<AbortOnDropHandle<()>>,
+pub(super) struct Permit {
+    held: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+    /// Until it was granted for the first time.
+    granted: Option<oneshot::Receiver<()>>,
+    /// Its time runs from the grant, whether its connection notes that or not.
+    _lasts: AbortOnDropHandle<()>,
 }
 
-impl Default for Turn {
-    fn default() -> Self {
-        Self { waits: PollSemaphore::new(TURN.with(Arc::clone)), has_it: None }
+impl Permit {
+    /// Takes it where nobody has it or waits for it; else it waits.
+    pub(super) fn ask() -> Self {
+        let permits = PERMITS.with(Arc::clone);
+        let free = Arc::clone(&permits).try_acquire_owned().ok();
+        let (grant, granted) = oneshot::channel();
+        let granted = free.is_none().then_some(granted);
+        let held = Arc::new(Mutex::new(free));
+        let lasts = {
+            let (held, waits) = (Arc::clone(&held), granted.is_some());
+            async move {
+                if waits {
+                    let permit = permits.acquire_owned().await.ok();
+                    *lock(&held) = permit;
+                    let _ = grant.send(());
+                }
+                sleep(PERMIT_LASTS).await;
+                drop(lock(&held).take());
+            }
+        };
+        Self { held, granted, _lasts: AbortOnDropHandle::new(tokio::spawn(lasts)) }
     }
-}
 
-impl Turn {
-    /// Ready once it is this one's turn, and from then on.
+    /// Whether its connection may go on.
+    pub(super) fn is_held(&self) -> bool {
+        lock(&self.held).is_some()
+    }
+
+    /// Ready as long as it is held. Where its time was over before all was done, it is asked for anew.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.has_it.is_none() {
-            let permit = ready!(self.waits.poll_acquire(cx));
-            // Who is not read from any more would keep it from all others.
-            let lasts = async {
-                sleep(TURN_LASTS).await;
-                drop(permit);
-            };
-            self.has_it = Some(AbortOnDropHandle::new(tokio::spawn(lasts)));
+        loop {
+            if let Some(granted) = &mut self.granted {
+                let is_granted = ready!(Pin::new(granted).poll(cx)).is_ok();
+                self.granted = None;
+                if !is_granted {
+                    // The runtime ends, and all that runs in it.
+                    return Poll::Ready(());
+                }
+            }
+            if self.is_held() {
+                return Poll::Ready(());
+            }
+            *self = Self::ask();
         }
-        Poll::Ready(())
     }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        // At once, and not only when the runtime comes to end the task: the same connection may ask again.
+        drop(lock(&self.held).take());
+    }
+}
+
+fn lock(held: &Mutex<Option<OwnedSemaphorePermit>>) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The first octets, `max` at most, of what the beginning of a compressed message decompresses to.
@@ -165,7 +206,7 @@ pub(super) const READ_BYTES: usize = 128 * 1024;
 pub(super) const TURN_BYTES: usize = 256 * 1024;
 
 /// The largest message takes some milliseconds, beside much else a few times that.
-const TURN_LASTS: Duration = Duration::from_secs(1);
+const PERMIT_LASTS: Duration = Duration::from_secs(1);
 
 /// What an octet costs that is read, and a stream that ends, in octets that are made.
 const COST_OF_INPUT: usize = 8;
@@ -184,7 +225,7 @@ const FIRST_BYTES: usize = 64;
 
 thread_local! {
     static DECOMPRESSOR: Cell<Option<Decompress>> = const { Cell::new(None) };
-    static TURN: Arc<Semaphore> = Arc::new(Semaphore::new(1));
+    static PERMITS: Arc<Semaphore> = Arc::new(Semaphore::new(1));
 }
 
 /// A whole message at once.
@@ -204,6 +245,8 @@ mod tests {
 
     use futures_util::poll;
     use proptest::prelude::*;
+    use tokio::task::yield_now;
+    use tokio::time::{Instant, timeout};
 
     use super::super::compressing::deflated;
     use super::*;
@@ -265,17 +308,40 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_has_its_turn_at_a_time_and_not_for_ever() {
-        let (mut first, mut second, mut third) = (Turn::default(), Turn::default(), Turn::default());
-        poll_fn(|cx| first.poll(cx)).await;
+    async fn one_has_the_permit_at_a_time_and_not_for_ever() {
+        let (first, mut second, mut third) = (Permit::ask(), Permit::ask(), Permit::ask());
+        assert!(first.is_held());
         assert!(poll!(poll_fn(|cx| second.poll(cx))).is_pending());
         assert!(poll!(poll_fn(|cx| third.poll(cx))).is_pending());
         drop(first);
         poll_fn(|cx| second.poll(cx)).await;
         assert!(poll!(poll_fn(|cx| third.poll(cx))).is_pending());
-        let before = tokio::time::Instant::now();
+        let before = Instant::now();
         poll_fn(|cx| third.poll(cx)).await;
-        assert_eq!(before.elapsed().as_secs(), TURN_LASTS.as_secs());
+        assert_eq!(before.elapsed().as_secs(), PERMIT_LASTS.as_secs());
+        // Whose time was over waits again.
+        assert!(poll!(poll_fn(|cx| second.poll(cx))).is_pending());
+        drop(third);
+        poll_fn(|cx| second.poll(cx)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiter_that_is_never_polled_does_not_hold_the_permit() {
+        let first = Permit::ask();
+        let (_deaf, mut next) = (Permit::ask(), Permit::ask());
+        // Both wait, in this order.
+        assert!(poll!(poll_fn(|cx| next.poll(cx))).is_pending());
+        yield_now().await;
+        drop(first);
+        let before = Instant::now();
+        timeout(3 * PERMIT_LASTS, poll_fn(|cx| next.poll(cx))).await.unwrap();
+        assert_eq!(before.elapsed().as_secs(), PERMIT_LASTS.as_secs());
+    }
+
+    #[tokio::test]
+    async fn a_permit_is_free_as_soon_as_it_is_given_back() {
+        drop(Permit::ask());
+        assert!(Permit::ask().is_held());
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-use super::inflating::{InflateError, Inflating, READ_BYTES, TURN_BYTES, Turn};
+use super::inflating::{InflateError, Inflating, Permit, READ_BYTES, TURN_BYTES};
 
 /// Assembles a client's frames to messages. Holds no memory between messages.
 #[derive(Debug)]
@@ -34,7 +34,8 @@ pub struct Reader {
 #[derive(Debug)]
 struct Behind {
     inflating: Inflating,
-    turn: Turn,
+    /// Once it was asked for.
+    permit: Option<Permit>,
     is_text: bool,
     /// How much of a text message is known to be UTF-8.
     checked: usize,
@@ -142,7 +143,7 @@ impl Reader {
 
     /// Ready when [`Reader::resume`] may be called.
     pub fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.behind.as_mut().map_or(Poll::Ready(()), |behind| behind.turn.poll(cx))
+        self.behind.as_mut().map_or(Poll::Ready(()), |behind| behind.permit.get_or_insert_with(Permit::ask).poll(cx))
     }
 
     /// Goes on with what waits, for one more turn.
@@ -350,7 +351,7 @@ impl Reader {
         }
         let mut behind = Behind {
             inflating: Inflating::new(self.max_message_bytes),
-            turn: Turn::default(),
+            permit: None,
             is_text,
             checked: 0,
             message: Bytes::new(),
