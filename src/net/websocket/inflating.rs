@@ -72,18 +72,16 @@ impl Inflating {
     }
 
     fn step(&mut self, message: &mut &[u8], budget: &mut usize) -> Result<bool, InflateError> {
-        if self.out.len() == self.out.capacity() {
-            let usual = message.len().saturating_mul(USUAL_RATIO).clamp(FIRST_BYTES, READ_BYTES);
-            let more = if self.out.is_empty() { usual } else { self.out.len() };
-            self.out.reserve_exact(more.min(self.max.saturating_add(1) - self.out.len()));
-        }
         let is_end = message.is_empty();
         let most = budget.div_ceil(COST_OF_INPUT);
         let input = if is_end { &END[self.end_used..] } else { &message[..message.len().min(most)] };
-        let (was_in, had) = (self.decompressor.total_in(), self.out.len());
-        let status = self.decompressor.decompress_vec(input, &mut self.out, FlushDecompress::Sync);
+        let (was_in, was_out, had) = (self.decompressor.total_in(), self.decompressor.total_out(), self.out.len());
+        let room = self.make_room(message.len()).min(*budget);
+        self.out.resize(had + room, 0);
+        let status = self.decompressor.decompress(input, &mut self.out[had..], FlushDecompress::Sync);
         let used = usize::try_from(self.decompressor.total_in() - was_in).unwrap_or(0);
-        let made = self.out.len() - had;
+        let made = usize::try_from(self.decompressor.total_out() - was_out).unwrap_or(0);
+        self.out.truncate(had + made);
         if is_end {
             self.end_used += used;
         } else {
@@ -110,6 +108,17 @@ impl Inflating {
         }
     }
 
+    /// How much more the memory holds that the message has, or gets where it is full.
+    fn make_room(&mut self, message_bytes: usize) -> usize {
+        let had = self.out.len();
+        if had == self.out.capacity() {
+            let usual = message_bytes.saturating_mul(USUAL_RATIO).clamp(FIRST_BYTES, READ_BYTES);
+            let more = if had == 0 { usual } else { had };
+            self.out.reserve_exact(more.min(self.max.saturating_add(1) - had));
+        }
+        self.out.capacity() - had
+    }
+
     /// The whole message.
     pub(super) fn finish(mut self) -> Bytes {
         DECOMPRESSOR.set(Some(self.decompressor));
@@ -120,7 +129,8 @@ impl Inflating {
 
 /// The right to make more of a message than its beginning. One connection of a shard has it at a
 /// time, for a time: a few octets from each of many could become all the memory there is, and who is
-/// not read from any more would keep it from all others.
+/// not read from any more would keep it from all others. Whose time is over keeps what it has made
+/// and waits again: another of those a second is the worst that can be.
 #[derive(Debug)]
 pub(super) struct Permit {
     held: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
@@ -235,8 +245,12 @@ pub(super) fn inflate(mut message: &[u8], max: usize) -> Result<Bytes, InflateEr
         return Ok(Bytes::new());
     }
     let mut inflating = Inflating::new(max);
-    while !inflating.advance(&mut message, &mut TURN_BYTES.clone())? {}
-    Ok(inflating.finish())
+    loop {
+        let mut budget = TURN_BYTES;
+        if inflating.advance(&mut message, &mut budget)? {
+            return Ok(inflating.finish());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -292,12 +306,31 @@ mod tests {
         for message in [empty_blocks, ended_streams] {
             let message = [&message[..], &[0]].concat();
             let mut inflating = Inflating::new(1000);
-            let (mut left, mut turns) = (&message[..], 1);
-            while !inflating.advance(&mut left, &mut TURN_BYTES.clone()).unwrap() {
-                turns += 1;
-            }
-            assert!(turns >= 10, "{turns}");
+            let mut left = &message[..];
+            let turns = (1..).find(|_| {
+                let mut budget = TURN_BYTES;
+                inflating.advance(&mut left, &mut budget).unwrap()
+            });
+            assert!(turns >= Some(10), "{turns:?}");
         }
+    }
+
+    #[test]
+    fn no_turn_makes_more_than_its_budget_however_much_there_is_already() {
+        let size = 64 << 20;
+        let piece = [&deflated(&vec![b'a'; 1 << 20], 9, 15).unwrap()[..], &END[..4]].concat();
+        let message = piece.repeat(size >> 20);
+        let message = &message[..message.len() - 4];
+        let mut inflating = Inflating::new(usize::MAX / 8);
+        let (mut left, mut made, mut is_whole) = (message, 0, false);
+        while !is_whole {
+            let mut budget = TURN_BYTES;
+            is_whole = inflating.advance(&mut left, &mut budget).unwrap();
+            let more = inflating.octets().len() - made;
+            assert!(more <= TURN_BYTES, "{more} in a turn, after {made}");
+            made += more;
+        }
+        assert_eq!(made, size);
     }
 
     #[test]
