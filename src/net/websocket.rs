@@ -203,19 +203,25 @@ impl WebSocket {
         if self.discards.get() {
             return;
         }
-        match self.reader.borrow_mut().feed(octets, &mut self.events.borrow_mut()) {
+        let mut reader = self.reader.borrow_mut();
+        match reader.feed(octets, &mut self.events.borrow_mut()) {
             Ok(idle_frames) => self.read_most.set(read_most(octets.len(), idle_frames)),
             Err(violation) => self.on_violation(&violation),
         }
+        reader.ask();
     }
 
     /// Goes on with what was read already; others have their turn before what is left of it.
     fn poll_resume(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut reader = self.reader.borrow_mut();
         ready!(reader.poll_turn(cx));
-        if let Err(violation) = reader.resume(&mut self.events.borrow_mut()) {
-            self.on_violation(&violation);
-        } else if reader.is_behind() {
+        match reader.resume(&mut self.events.borrow_mut()) {
+            Ok((0, _)) => {}
+            Ok((octets, idle_frames)) => self.read_most.set(read_most(octets, idle_frames)),
+            Err(violation) => self.on_violation(&violation),
+        }
+        if reader.is_behind() {
+            reader.ask();
             give_way(cx);
             return Poll::Pending;
         }

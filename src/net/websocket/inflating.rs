@@ -1,7 +1,8 @@
 //! The decompressors that all WebSockets of a shard take in turn.
 //!
 //! Nothing is remembered from one message to the next, so that none of them is anybody's own: each
-//! holds 40 KB, which no connection could keep.
+//! holds 40 KB, which no connection could keep. One that has more to do than one turn allows takes
+//! one along while it has the shard's [`Permit`]; one that waits for that holds only what it was sent.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -44,11 +45,6 @@ impl Inflating {
         let mut decompressor = DECOMPRESSOR.take().unwrap_or_else(|| Decompress::new(false));
         decompressor.reset(false);
         Self { decompressor, out: Vec::new(), max, end_used: 0, streams: 0 }
-    }
-
-    /// How long it may become.
-    pub(super) fn max(&self) -> usize {
-        self.max
     }
 
     /// What there is of it.
@@ -124,6 +120,11 @@ impl Inflating {
         DECOMPRESSOR.set(Some(self.decompressor));
         self.out.shrink_to_fit();
         self.out.into()
+    }
+
+    /// Gives back what it took, with nothing to show for it.
+    pub(super) fn abandon(self) {
+        DECOMPRESSOR.set(Some(self.decompressor));
     }
 }
 
