@@ -115,7 +115,7 @@ impl WebSocket {
                         None => {}
                     }
                     drop(ended);
-                    if self.reader.borrow().is_behind() {
+                    if self.is_behind() {
                         ready!(self.poll_resume(cx));
                         continue;
                     }
@@ -157,10 +157,16 @@ impl WebSocket {
         self.stream.poll_write_ready(cx)
     }
 
-    /// When the client has been silent long enough to be pinged or given up.
+    /// Whether octets were read that wait for their turn.
+    pub fn is_behind(&self) -> bool {
+        self.reader.borrow().is_behind()
+    }
+
+    /// When the client has been silent long enough to be pinged or given up; never while it has sent
+    /// more than was looked at.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let waits = if self.pinged.get() { self.ping * 2 } else { self.ping };
-        (!self.ping.is_zero()).then(|| self.last_read.get() + waits)
+        (!self.ping.is_zero() && !self.is_behind()).then(|| self.last_read.get() + waits)
     }
 
     /// Pings a silent client, and gives one up that did not answer.
@@ -225,6 +231,7 @@ impl WebSocket {
             give_way(cx);
             return Poll::Pending;
         }
+        self.last_read.set(clock::now());
         Poll::Ready(())
     }
 
@@ -284,6 +291,10 @@ impl MessageIo for RawWebSocket {
             SocketEvent::Reply(octets) => Incoming::Reply(octets),
             SocketEvent::Ended(ended) => Incoming::Ended(ended),
         })
+    }
+
+    fn is_behind(&self) -> bool {
+        self.0.is_behind()
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -387,6 +398,13 @@ const MAX_REASON_BYTES: usize = 123;
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
+    use futures_util::poll;
+    use http::HeaderMap;
+    use http::header::SEC_WEBSOCKET_EXTENSIONS;
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
 
     #[test]
@@ -403,6 +421,36 @@ mod tests {
         // As long as it goes on
         assert_eq!(read_most(1_536, 256), 1_536);
         assert_eq!(read_most(1_536, 0), READ_MOST);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_whose_message_waits_for_others_is_not_silent() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (far, _) = listener.accept().await.unwrap();
+        let message = compressing::deflated(&[b'a'; 1 << 20], 6, 15).unwrap();
+        let mut read_ahead = Vec::new();
+        put_head(&mut read_ahead, OpCode::Data(Data::Text), true, message.len());
+        // Masked, with zeros
+        read_ahead[1] |= 0x80;
+        read_ahead.extend([0; 4]);
+        read_ahead.extend(message);
+        let ping = Duration::from_secs(30);
+        let settings = Settings { max_message_bytes: 1 << 20, ping, deflate: None };
+        let offered = HeaderMap::from_iter([(SEC_WEBSOCKET_EXTENSIONS, "permessage-deflate".parse().unwrap())]);
+        let (agreed, _) = deflate::negotiate(&offered, deflate::Settings { level: 6, min_bytes: 0 }).unwrap();
+
+        let others = inflating::Permit::ask();
+        let socket = WebSocket::new(Stream::plain(far, None), &read_ahead, &settings, Some(agreed));
+        let event = || poll_fn(|cx| socket.poll_event(cx));
+        assert!(poll!(event()).is_pending());
+        tokio::time::advance(3 * ping).await;
+        assert!(socket.is_behind());
+        assert_eq!(socket.poll_timeout(), None);
+        assert!(socket.handle_timeout(clock::now()).is_none());
+        drop(others);
+        assert!(matches!(event().await, SocketEvent::Text(text) if text.len() == 1 << 20));
+        assert_eq!(socket.poll_timeout(), Some(clock::now() + ping));
     }
 
     #[test]
