@@ -154,6 +154,9 @@ impl Reader {
 
     /// Asks for the permit to go on where it is behind. As long as others have that, what was made of
     /// the message is given up: who waits holds no more than it was sent.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
     pub fn ask(&mut self) {
         if let Some(behind) = &mut self.behind
             && behind.permit.is_none()
@@ -166,6 +169,9 @@ impl Reader {
     }
 
     /// Ready when [`Reader::resume`] may be called.
+    ///
+    /// # Panics
+    /// As [`Reader::ask`].
     pub fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.ask();
         let permit = self.behind.as_mut().and_then(|behind| behind.permit.as_mut());
