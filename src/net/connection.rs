@@ -413,7 +413,7 @@ impl Connection {
         {
             self.on_incoming(state, now, incoming);
         }
-        if state.is_held() {
+        if state.is_held() || (self.reads(state) && self.io.is_behind()) {
             state.session.handle_unread(now);
         }
         self.handle_bounds_timeout(state, now);

@@ -59,6 +59,12 @@ pub trait MessageIo {
     /// The next thing the peer sent.
     fn poll_read(&self, cx: &mut Context<'_>) -> Poll<Incoming>;
 
+    /// Whether it has octets of the peer's that wait for others: that nothing more is read
+    /// meanwhile is not the peer's silence.
+    fn is_behind(&self) -> bool {
+        false
+    }
+
     /// When [`MessageIo::handle_timeout`] is due.
     fn poll_timeout(&self) -> Option<Instant> {
         None

@@ -12,12 +12,15 @@ pub mod reader;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::time::{Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
@@ -52,12 +55,15 @@ pub struct WebSocket {
     last_read: Cell<Instant>,
     pinged: Cell<bool>,
     /// The end, told after the events that came before it.
-    ended: RefCell<Option<Ended>>,
+    ended: RefCell<Option<Box<Ended>>>,
     /// After a violation, what the client still sends is read and thrown away: a socket closed
     /// over unread octets is reset, and the farewell lost with it.
     discards: Cell<bool>,
     /// How much is read at once: less from a peer whose octets are many frames and few messages.
     read_most: Cell<u32>,
+    /// When those frames would have been few enough, and what is waited for where they are too many.
+    idle_until: Cell<Instant>,
+    rest: RefCell<Option<Pin<Box<Sleep>>>>,
 }
 
 impl WebSocket {
@@ -76,6 +82,8 @@ impl WebSocket {
             ended: RefCell::default(),
             discards: Cell::new(false),
             read_most: Cell::new(READ_MOST),
+            idle_until: Cell::new(clock::now()),
+            rest: RefCell::default(),
         };
         socket.feed(&mut read_ahead.to_vec());
         socket
@@ -94,28 +102,28 @@ impl WebSocket {
             match self.pop_event() {
                 Some(Event::Text(text)) => return Poll::Ready(SocketEvent::Text(text)),
                 Some(Event::Binary(octets)) => return Poll::Ready(SocketEvent::Binary(octets)),
-                Some(Event::Ping(octets)) => return Poll::Ready(SocketEvent::Reply(control(Control::Pong, &octets))),
+                Some(Event::Ping(octets)) => return Poll::Ready(SocketEvent::Reply(self.pongs(&octets))),
                 Some(Event::Pong) => {}
                 // RFC 6455 section 5.5.1: the code is echoed, and nothing after a close counts
                 Some(Event::Close(code)) => {
                     self.events.take();
-                    *self.ended.borrow_mut() = Some(Ended::Closed);
+                    *self.ended.borrow_mut() = Some(Box::new(Ended::Closed));
                     return Poll::Ready(SocketEvent::Reply(close_frame(code, "")));
                 }
                 None => {
                     let mut ended = self.ended.borrow_mut();
-                    match &*ended {
+                    match ended.as_deref() {
                         Some(Ended::Violation { .. }) => {
                             self.discards.set(true);
                             if let Some(violation) = ended.take() {
-                                return Poll::Ready(SocketEvent::Ended(violation));
+                                return Poll::Ready(SocketEvent::Ended(*violation));
                             }
                         }
                         Some(ended) => return Poll::Ready(SocketEvent::Ended(ended.clone())),
                         None => {}
                     }
                     drop(ended);
-                    if self.reader.borrow().is_behind() {
+                    if self.is_behind() {
                         ready!(self.poll_resume(cx));
                         continue;
                     }
@@ -125,6 +133,7 @@ impl WebSocket {
                         return Poll::Pending;
                     }
                     fills += 1;
+                    ready!(self.poll_rest(cx));
                     ready!(self.poll_fill(cx));
                 }
             }
@@ -157,10 +166,16 @@ impl WebSocket {
         self.stream.poll_write_ready(cx)
     }
 
-    /// When the client has been silent long enough to be pinged or given up.
+    /// Whether octets were read that wait for their turn.
+    pub fn is_behind(&self) -> bool {
+        self.reader.borrow().is_behind()
+    }
+
+    /// When the client has been silent long enough to be pinged or given up; never while it has sent
+    /// more than was looked at.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let waits = if self.pinged.get() { self.ping * 2 } else { self.ping };
-        (!self.ping.is_zero()).then(|| self.last_read.get() + waits)
+        (!self.ping.is_zero() && !self.is_behind()).then(|| self.last_read.get() + waits)
     }
 
     /// Pings a silent client, and gives one up that did not answer.
@@ -183,6 +198,26 @@ impl WebSocket {
         event
     }
 
+    /// The answers to a ping and to those right behind it: each by itself would be a write of its own.
+    fn pongs(&self, first: &[u8]) -> Bytes {
+        let mut pongs = Vec::from(control(Control::Pong, first));
+        while pongs.len() < PONGS_BYTES && matches!(self.events.borrow().front(), Some(Event::Ping(_))) {
+            if let Some(Event::Ping(octets)) = self.pop_event() {
+                pongs.extend(control(Control::Pong, &octets));
+            }
+        }
+        pongs.into()
+    }
+
+    fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut rest = self.rest.borrow_mut();
+        if let Some(sleep) = &mut *rest {
+            ready!(sleep.as_mut().poll(cx));
+            *rest = None;
+        }
+        Poll::Ready(())
+    }
+
     fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<()> {
         let most = self.read_most.get() as usize;
         let read = ready!(self.stream.poll_read_most(cx, most, |octets| {
@@ -203,9 +238,26 @@ impl WebSocket {
         if self.discards.get() {
             return;
         }
-        match self.reader.borrow_mut().feed(octets, &mut self.events.borrow_mut()) {
-            Ok(idle_frames) => self.read_most.set(read_most(octets.len(), idle_frames)),
+        let mut reader = self.reader.borrow_mut();
+        match reader.feed(octets, &mut self.events.borrow_mut()) {
+            Ok(idle_frames) => self.on_frames(octets.len(), idle_frames),
             Err(violation) => self.on_violation(&violation),
+        }
+        reader.ask();
+    }
+
+    /// Takes note of how many frames ended no message among so many octets.
+    fn on_frames(&self, octets: usize, idle_frames: usize) {
+        self.read_most.set(read_most(octets, idle_frames));
+        if idle_frames == 0 {
+            return;
+        }
+        let now = clock::now();
+        let takes = IDLE_FRAME_TAKES * u32::try_from(idle_frames).unwrap_or(u32::MAX);
+        let until = self.idle_until.get().max(now) + takes;
+        self.idle_until.set(until);
+        if let Some(ahead) = until.duration_since(now).checked_sub(IDLE_AHEAD) {
+            *self.rest.borrow_mut() = Some(Box::pin(sleep_until((now + ahead).into())));
         }
     }
 
@@ -213,24 +265,29 @@ impl WebSocket {
     fn poll_resume(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut reader = self.reader.borrow_mut();
         ready!(reader.poll_turn(cx));
-        if let Err(violation) = reader.resume(&mut self.events.borrow_mut()) {
-            self.on_violation(&violation);
-        } else if reader.is_behind() {
+        match reader.resume(&mut self.events.borrow_mut()) {
+            Ok((0, _)) => {}
+            Ok((octets, idle_frames)) => self.on_frames(octets, idle_frames),
+            Err(violation) => self.on_violation(&violation),
+        }
+        if reader.is_behind() {
+            reader.ask();
             give_way(cx);
             return Poll::Pending;
         }
+        self.last_read.set(clock::now());
         Poll::Ready(())
     }
 
     fn on_violation(&self, violation: &Violation) {
-        *self.ended.borrow_mut() = Some(Ended::Violation {
+        *self.ended.borrow_mut() = Some(Box::new(Ended::Violation {
             farewell: close_frame(Some(violation.close_code()), &violation.to_string()),
             reason: violation.to_string(),
-        });
+        }));
     }
 
     fn on_lost(&self, kind: io::ErrorKind) {
-        *self.ended.borrow_mut() = Some(Ended::Lost(kind));
+        *self.ended.borrow_mut() = Some(Box::new(Ended::Lost(kind)));
     }
 }
 
@@ -280,6 +337,10 @@ impl MessageIo for RawWebSocket {
         })
     }
 
+    fn is_behind(&self) -> bool {
+        self.0.is_behind()
+    }
+
     fn poll_timeout(&self) -> Option<Instant> {
         self.0.poll_timeout()
     }
@@ -307,6 +368,14 @@ fn read_most(octets: usize, idle_frames: usize) -> u32 {
 
 /// How many frames that end no message are taken from one read.
 const IDLE_FRAMES: usize = 256;
+
+/// Who floods with such frames would keep a core busy, however few are taken at a time: 50,000 of
+/// them are read in a second, and some hundred before that counts.
+const IDLE_FRAME_TAKES: Duration = Duration::from_micros(20);
+const IDLE_AHEAD: Duration = Duration::from_millis(10);
+
+/// How long answers to pings become that leave together.
+const PONGS_BYTES: usize = 4096;
 
 const READ_MOST: u32 = READ_BUFFER_BYTES as u32;
 
@@ -381,6 +450,14 @@ const MAX_REASON_BYTES: usize = 123;
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
+    use futures_util::poll;
+    use http::HeaderMap;
+    use http::header::SEC_WEBSOCKET_EXTENSIONS;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
 
     #[test]
@@ -399,6 +476,55 @@ mod tests {
         assert_eq!(read_most(1_536, 0), READ_MOST);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_client_whose_message_waits_for_others_is_not_silent() {
+        let message = compressing::deflated(&[b'a'; 1 << 20], 6, 15).unwrap();
+        let mut read_ahead = Vec::new();
+        put_head(&mut read_ahead, OpCode::Data(Data::Text), true, message.len());
+        // Masked, with zeros
+        read_ahead[1] |= 0x80;
+        read_ahead.extend([0; 4]);
+        read_ahead.extend(message);
+        let ping = Duration::from_secs(30);
+        let offered = HeaderMap::from_iter([(SEC_WEBSOCKET_EXTENSIONS, "permessage-deflate".parse().unwrap())]);
+        let (agreed, _) = deflate::negotiate(&offered, deflate::Settings { level: 6, min_bytes: 0 }).unwrap();
+
+        let others = inflating::Permit::ask();
+        let (socket, _near) = connected(&read_ahead, ping, Some(agreed)).await;
+        let event = || poll_fn(|cx| socket.poll_event(cx));
+        assert!(poll!(event()).is_pending());
+        tokio::time::advance(3 * ping).await;
+        assert!(socket.is_behind());
+        assert_eq!(socket.poll_timeout(), None);
+        assert!(socket.handle_timeout(clock::now()).is_none());
+        drop(others);
+        assert!(matches!(event().await, SocketEvent::Text(text) if text.len() == 1 << 20));
+        assert_eq!(socket.poll_timeout(), Some(clock::now() + ping));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pings_that_come_together_are_all_answered_at_once() {
+        let pings: Vec<u8> = (0..10).flat_map(|n| [0x89, 0x81, 0, 0, 0, 0, n]).collect();
+        let (socket, _near) = connected(&pings, Duration::ZERO, None).await;
+        let SocketEvent::Reply(pongs) = poll_fn(|cx| socket.poll_event(cx)).await else { panic!("no answer") };
+        assert_eq!(pongs, (0..10).flat_map(|n| [0x8a, 1, n]).collect::<Vec<u8>>());
+        assert!(socket.pop_event().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_frames_that_end_no_message_is_read_slowly_and_some_are_at_once() {
+        for (pongs, takes_ms) in [(500, 0..=0), (20_000, 380..=400)] {
+            let (socket, mut near) = connected(b"", Duration::ZERO, None).await;
+            let begun = clock::now();
+            let flood = [0x8a, 0x80, 0, 0, 0, 0].repeat(pongs);
+            near.write_all(&[&flood, &b"\x81\x81\0\0\0\0x"[..]].concat()).await.unwrap();
+            let event = poll_fn(|cx| socket.poll_event(cx)).await;
+            assert!(matches!(event, SocketEvent::Text(text) if *text == *b"x"));
+            let took = clock::now().duration_since(begun).as_millis();
+            assert!(takes_ms.contains(&took), "{pongs} pongs took {took} ms");
+        }
+    }
+
     #[test]
     fn the_head_announces_the_length_of_the_tail_too() {
         let of_len = |len| Tail::from(Bytes::from(vec![b'x'; len]));
@@ -412,5 +538,14 @@ mod tests {
         let frame = close_frame(Some(1002), &"ü".repeat(100));
         assert_eq!(frame[..2], [0x88, 2 + 122]);
         assert_eq!(close_frame(None, "x"), &b"\x88\x00"[..]);
+    }
+
+    /// A WebSocket that was sent these octets already, and what its client has.
+    async fn connected(read_ahead: &[u8], ping: Duration, agreed: Option<Agreed>) -> (WebSocket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (far, _) = listener.accept().await.unwrap();
+        let settings = Settings { max_message_bytes: 1 << 20, ping, deflate: None };
+        (WebSocket::new(Stream::plain(far, None), read_ahead, &settings, agreed), near)
     }
 }

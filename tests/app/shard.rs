@@ -177,6 +177,22 @@ async fn who_is_made_to_wait_is_not_silent_and_who_then_is_silent_is_told_so() {
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_waits_in_its_transport_for_others_is_not_silent_and_who_then_is_silent_is_told_so() {
+    in_shard("stomp.heart_beat_receive = \"1s\"", async |shard| {
+        let client = shard.open();
+        client.say("CONNECT\naccept-version:1.2\nhost:a\nheart-beat:1000,0\n\n\0");
+        client.until("CONNECTED").await;
+        client.is_behind.set(true);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        client.is_behind.set(false);
+        client.say("UNSUBSCRIBE\nid:none\nreceipt:r\n\n\0");
+        client.until("receipt-id:r").await;
+        client.until("Heart-beat missing").await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn time_passes_for_a_client_that_never_pauses() {
     in_shard("stomp.connect_timeout = \"100ms\"", async |shard| {
@@ -475,6 +491,7 @@ pub(crate) struct Wire {
     pub(crate) room: Cell<Option<usize>>,
     is_lost: Cell<bool>,
     floods: Cell<bool>,
+    is_behind: Cell<bool>,
     panics_reading: Cell<bool>,
     panics_writing: Cell<bool>,
     connection: RefCell<Option<Waker>>,
@@ -576,6 +593,10 @@ impl MessageIo for WireIo {
                 Poll::Pending
             }
         }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.0.is_behind.get()
     }
 
     fn farewell(&self, _close: &Close, queue: &mut VecDeque<Image>) {

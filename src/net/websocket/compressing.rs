@@ -6,7 +6,7 @@
 //! far as it likes: a long message is cut into pieces that know nothing of each other, and for a
 //! small window there is zlib.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::LocalKey;
 
@@ -86,11 +86,11 @@ fn compress(piece: &[u8], level: u8, window_bits: u8, out: &mut Vec<u8>) -> Opti
 
 fn compress_in_full_window(piece: &[u8], level: u8, out: &mut Vec<u8>) -> Option<()> {
     let mut compressor =
-        taken(&COMPRESSORS, level).or_else(|| Some(Compressor::new(CompressionLvl::new(level.into()).ok()?)))?;
+        taken(&COMPRESSOR, level).or_else(|| Some(Compressor::new(CompressionLvl::new(level.into()).ok()?)))?;
     let begin = out.len();
     out.resize(begin + compressor.deflate_compress_bound(piece.len()), 0);
     let size = compressor.deflate_compress(piece, &mut out[begin..]).ok()?;
-    COMPRESSORS.with_borrow_mut(|compressors| compressors.push((level, compressor)));
+    COMPRESSOR.set(Some((level, compressor)));
     out.truncate(begin + size);
     let spare_bits = leave_open(&mut out[begin..], piece)?;
     // RFC 1951 section 3.2.4: three bits of zeros begin an empty stored block.
@@ -131,7 +131,7 @@ fn leave_open(stream: &mut [u8], expected: &[u8]) -> Option<u8> {
 }
 
 fn compress_in_small_window(piece: &[u8], level: u8, window_bits: u8, out: &mut Vec<u8>) -> Option<()> {
-    let mut compressor = taken(&SMALL_COMPRESSORS, (level, window_bits))
+    let mut compressor = taken(&SMALL_COMPRESSOR, (level, window_bits))
         .unwrap_or_else(|| Compress::new_with_window_bits(Compression::new(level.into()), false, window_bits));
     compressor.reset();
     out.reserve(piece.len() + piece.len() / 4 + FIRST_BYTES);
@@ -142,15 +142,12 @@ fn compress_in_small_window(piece: &[u8], level: u8, window_bits: u8, out: &mut 
     }
     // Reset with output that had no room yet, zlib-rs would put it before the next piece's: only
     // one that has given all is used again.
-    SMALL_COMPRESSORS.with_borrow_mut(|compressors| compressors.push(((level, window_bits), compressor)));
+    SMALL_COMPRESSOR.set(Some(((level, window_bits), compressor)));
     Some(())
 }
 
-fn taken<K: PartialEq, C>(pool: &'static LocalKey<RefCell<Vec<(K, C)>>>, key: K) -> Option<C> {
-    pool.with_borrow_mut(|pool| {
-        let at = pool.iter().position(|(of, _)| *of == key)?;
-        Some(pool.swap_remove(at).1)
-    })
+fn taken<K: PartialEq, C>(kept: &'static LocalKey<Cell<Option<(K, C)>>>, key: K) -> Option<C> {
+    kept.take().filter(|(of, _)| *of == key).map(|(_, compressor)| compressor)
 }
 
 /// What is compressed at once: it takes less than a millisecond up to level 7, and a larger piece
@@ -166,8 +163,9 @@ const FLUSHED: [u8; 4] = [0, 0, 0xff, 0xff];
 const FIRST_BYTES: usize = 64;
 
 thread_local! {
-    static COMPRESSORS: RefCell<Vec<(u8, Compressor)>> = const { RefCell::new(Vec::new()) };
-    static SMALL_COMPRESSORS: RefCell<Vec<((u8, u8), Compress)>> = const { RefCell::new(Vec::new()) };
+    // One each: a server has one level, and one small window.
+    static COMPRESSOR: Cell<Option<(u8, Compressor)>> = const { Cell::new(None) };
+    static SMALL_COMPRESSOR: Cell<Option<((u8, u8), Compress)>> = const { Cell::new(None) };
 }
 
 /// As [`deflate`], of octets that are only lent.
@@ -203,8 +201,6 @@ mod tests {
                 assert_eq!(inflate(&octets, text.len()), Ok(Bytes::from(text)));
             }
         }
-        COMPRESSORS.with_borrow(|compressors| assert_eq!(compressors.len(), 1));
-        SMALL_COMPRESSORS.with_borrow(|compressors| assert_eq!(compressors.len(), 1));
     }
 
     #[test]

@@ -187,7 +187,9 @@ impl Framing for Deflated {
     }
 
     fn making(&self, tail: &Bytes, is_text: bool) -> Option<Box<dyn Making>> {
-        if let Some(wrapping) = self.plain.making(tail, is_text).filter(|_| self.plain.takes_steps(tail.len())) {
+        if self.plain.takes_steps(tail.len())
+            && let Some(wrapping) = self.plain.making(tail, is_text)
+        {
             return Some(Box::new(CompressedTail::Wrapping(wrapping, *self)));
         }
         let plain = self.plain.tail(tail, is_text);

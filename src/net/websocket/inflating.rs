@@ -1,18 +1,20 @@
 //! The decompressors that all WebSockets of a shard take in turn.
 //!
 //! Nothing is remembered from one message to the next, so that none of them is anybody's own: each
-//! holds 40 KB, which no connection could keep.
+//! holds 40 KB, which no connection could keep. One that has more to do than one turn allows takes
+//! one along while it has the shard's [`Permit`]; one that waits for that holds only what it was sent.
 
 use std::cell::Cell;
-use std::sync::Arc;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::sleep;
-use tokio_util::sync::PollSemaphore;
 use tokio_util::task::AbortOnDropHandle;
 
 /// A message on its way, decompressed as RFC 7692 section 7.2.2 says: as much at a time as others
@@ -45,11 +47,6 @@ impl Inflating {
         Self { decompressor, out: Vec::new(), max, end_used: 0, streams: 0 }
     }
 
-    /// How long it may become.
-    pub(super) fn max(&self) -> usize {
-        self.max
-    }
-
     /// What there is of it.
     pub(super) fn octets(&self) -> &[u8] {
         &self.out
@@ -71,18 +68,16 @@ impl Inflating {
     }
 
     fn step(&mut self, message: &mut &[u8], budget: &mut usize) -> Result<bool, InflateError> {
-        if self.out.len() == self.out.capacity() {
-            let usual = message.len().saturating_mul(USUAL_RATIO).clamp(FIRST_BYTES, READ_BYTES);
-            let more = if self.out.is_empty() { usual } else { self.out.len() };
-            self.out.reserve_exact(more.min(self.max.saturating_add(1) - self.out.len()));
-        }
         let is_end = message.is_empty();
         let most = budget.div_ceil(COST_OF_INPUT);
         let input = if is_end { &END[self.end_used..] } else { &message[..message.len().min(most)] };
-        let (was_in, had) = (self.decompressor.total_in(), self.out.len());
-        let status = self.decompressor.decompress_vec(input, &mut self.out, FlushDecompress::Sync);
+        let (was_in, was_out, had) = (self.decompressor.total_in(), self.decompressor.total_out(), self.out.len());
+        let room = self.make_room(message.len()).min(*budget);
+        self.out.resize(had + room, 0);
+        let status = self.decompressor.decompress(input, &mut self.out[had..], FlushDecompress::Sync);
         let used = usize::try_from(self.decompressor.total_in() - was_in).unwrap_or(0);
-        let made = self.out.len() - had;
+        let made = usize::try_from(self.decompressor.total_out() - was_out).unwrap_or(0);
+        self.out.truncate(had + made);
         if is_end {
             self.end_used += used;
         } else {
@@ -109,42 +104,99 @@ impl Inflating {
         }
     }
 
+    /// How much more the memory holds that the message has, or gets where it is full.
+    fn make_room(&mut self, message_bytes: usize) -> usize {
+        let had = self.out.len();
+        if had == self.out.capacity() {
+            let usual = message_bytes.saturating_mul(USUAL_RATIO).clamp(FIRST_BYTES, READ_BYTES);
+            let more = if had == 0 { usual } else { had };
+            self.out.reserve_exact(more.min(self.max.saturating_add(1) - had));
+        }
+        self.out.capacity() - had
+    }
+
     /// The whole message.
     pub(super) fn finish(mut self) -> Bytes {
         DECOMPRESSOR.set(Some(self.decompressor));
         self.out.shrink_to_fit();
         self.out.into()
     }
+
+    /// Gives back what it took, with nothing to show for it.
+    pub(super) fn abandon(self) {
+        DECOMPRESSOR.set(Some(self.decompressor));
+    }
 }
 
 /// The right to make more of a message than its beginning. One connection of a shard has it at a
-/// time: a few octets from each of many could become all the memory there is.
+/// time, for a time: a few octets from each of many could become all the memory there is, and who is
+/// not read from any more would keep it from all others. Whose time is over keeps what it has made
+/// and waits again: another of those a second is the worst that can be.
 #[derive(Debug)]
-pub(super) struct Turn {
-    waits: PollSemaphore,
-    has_it: Option<AbortOnDropHandle<()>>,
+pub(super) struct Permit {
+    held: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+    /// Until it was granted for the first time.
+    granted: Option<oneshot::Receiver<()>>,
+    /// Its time runs from the grant, whether its connection notes that or not.
+    _lasts: AbortOnDropHandle<()>,
 }
 
-impl Default for Turn {
-    fn default() -> Self {
-        Self { waits: PollSemaphore::new(TURN.with(Arc::clone)), has_it: None }
+impl Permit {
+    /// Takes it where nobody has it or waits for it; else it waits.
+    pub(super) fn ask() -> Self {
+        let permits = PERMITS.with(Arc::clone);
+        let free = Arc::clone(&permits).try_acquire_owned().ok();
+        let (grant, granted) = oneshot::channel();
+        let granted = free.is_none().then_some(granted);
+        let held = Arc::new(Mutex::new(free));
+        let lasts = {
+            let (held, waits) = (Arc::clone(&held), granted.is_some());
+            async move {
+                if waits {
+                    let permit = permits.acquire_owned().await.ok();
+                    *lock(&held) = permit;
+                    let _ = grant.send(());
+                }
+                sleep(PERMIT_LASTS).await;
+                drop(lock(&held).take());
+            }
+        };
+        Self { held, granted, _lasts: AbortOnDropHandle::new(tokio::spawn(lasts)) }
     }
-}
 
-impl Turn {
-    /// Ready once it is this one's turn, and from then on.
+    /// Whether its connection may go on.
+    pub(super) fn is_held(&self) -> bool {
+        lock(&self.held).is_some()
+    }
+
+    /// Ready as long as it is held. Where its time was over before all was done, it is asked for anew.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.has_it.is_none() {
-            let permit = ready!(self.waits.poll_acquire(cx));
-            // Who is not read from any more would keep it from all others.
-            let lasts = async {
-                sleep(TURN_LASTS).await;
-                drop(permit);
-            };
-            self.has_it = Some(AbortOnDropHandle::new(tokio::spawn(lasts)));
+        loop {
+            if let Some(granted) = &mut self.granted {
+                let is_granted = ready!(Pin::new(granted).poll(cx)).is_ok();
+                self.granted = None;
+                if !is_granted {
+                    // The runtime ends, and all that runs in it.
+                    return Poll::Ready(());
+                }
+            }
+            if self.is_held() {
+                return Poll::Ready(());
+            }
+            *self = Self::ask();
         }
-        Poll::Ready(())
     }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        // At once, and not only when the runtime comes to end the task: the same connection may ask again.
+        drop(lock(&self.held).take());
+    }
+}
+
+fn lock(held: &Mutex<Option<OwnedSemaphorePermit>>) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The first octets, `max` at most, of what the beginning of a compressed message decompresses to.
@@ -165,7 +217,7 @@ pub(super) const READ_BYTES: usize = 128 * 1024;
 pub(super) const TURN_BYTES: usize = 256 * 1024;
 
 /// The largest message takes some milliseconds, beside much else a few times that.
-const TURN_LASTS: Duration = Duration::from_secs(1);
+const PERMIT_LASTS: Duration = Duration::from_secs(1);
 
 /// What an octet costs that is read, and a stream that ends, in octets that are made.
 const COST_OF_INPUT: usize = 8;
@@ -184,7 +236,7 @@ const FIRST_BYTES: usize = 64;
 
 thread_local! {
     static DECOMPRESSOR: Cell<Option<Decompress>> = const { Cell::new(None) };
-    static TURN: Arc<Semaphore> = Arc::new(Semaphore::new(1));
+    static PERMITS: Arc<Semaphore> = Arc::new(Semaphore::new(1));
 }
 
 /// A whole message at once.
@@ -194,8 +246,12 @@ pub(super) fn inflate(mut message: &[u8], max: usize) -> Result<Bytes, InflateEr
         return Ok(Bytes::new());
     }
     let mut inflating = Inflating::new(max);
-    while !inflating.advance(&mut message, &mut TURN_BYTES.clone())? {}
-    Ok(inflating.finish())
+    loop {
+        let mut budget = TURN_BYTES;
+        if inflating.advance(&mut message, &mut budget)? {
+            return Ok(inflating.finish());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -204,6 +260,8 @@ mod tests {
 
     use futures_util::poll;
     use proptest::prelude::*;
+    use tokio::task::yield_now;
+    use tokio::time::{Instant, timeout};
 
     use super::super::compressing::deflated;
     use super::*;
@@ -249,12 +307,31 @@ mod tests {
         for message in [empty_blocks, ended_streams] {
             let message = [&message[..], &[0]].concat();
             let mut inflating = Inflating::new(1000);
-            let (mut left, mut turns) = (&message[..], 1);
-            while !inflating.advance(&mut left, &mut TURN_BYTES.clone()).unwrap() {
-                turns += 1;
-            }
-            assert!(turns >= 10, "{turns}");
+            let mut left = &message[..];
+            let turns = (1..).find(|_| {
+                let mut budget = TURN_BYTES;
+                inflating.advance(&mut left, &mut budget).unwrap()
+            });
+            assert!(turns >= Some(10), "{turns:?}");
         }
+    }
+
+    #[test]
+    fn no_turn_makes_more_than_its_budget_however_much_there_is_already() {
+        let size = 64 << 20;
+        let piece = [&deflated(&vec![b'a'; 1 << 20], 9, 15).unwrap()[..], &END[..4]].concat();
+        let message = piece.repeat(size >> 20);
+        let message = &message[..message.len() - 4];
+        let mut inflating = Inflating::new(usize::MAX / 8);
+        let (mut left, mut made, mut is_whole) = (message, 0, false);
+        while !is_whole {
+            let mut budget = TURN_BYTES;
+            is_whole = inflating.advance(&mut left, &mut budget).unwrap();
+            let more = inflating.octets().len() - made;
+            assert!(more <= TURN_BYTES, "{more} in a turn, after {made}");
+            made += more;
+        }
+        assert_eq!(made, size);
     }
 
     #[test]
@@ -265,17 +342,40 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_has_its_turn_at_a_time_and_not_for_ever() {
-        let (mut first, mut second, mut third) = (Turn::default(), Turn::default(), Turn::default());
-        poll_fn(|cx| first.poll(cx)).await;
+    async fn one_has_the_permit_at_a_time_and_not_for_ever() {
+        let (first, mut second, mut third) = (Permit::ask(), Permit::ask(), Permit::ask());
+        assert!(first.is_held());
         assert!(poll!(poll_fn(|cx| second.poll(cx))).is_pending());
         assert!(poll!(poll_fn(|cx| third.poll(cx))).is_pending());
         drop(first);
         poll_fn(|cx| second.poll(cx)).await;
         assert!(poll!(poll_fn(|cx| third.poll(cx))).is_pending());
-        let before = tokio::time::Instant::now();
+        let before = Instant::now();
         poll_fn(|cx| third.poll(cx)).await;
-        assert_eq!(before.elapsed().as_secs(), TURN_LASTS.as_secs());
+        assert_eq!(before.elapsed().as_secs(), PERMIT_LASTS.as_secs());
+        // Whose time was over waits again.
+        assert!(poll!(poll_fn(|cx| second.poll(cx))).is_pending());
+        drop(third);
+        poll_fn(|cx| second.poll(cx)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiter_that_is_never_polled_does_not_hold_the_permit() {
+        let first = Permit::ask();
+        let (_deaf, mut next) = (Permit::ask(), Permit::ask());
+        // Both wait, in this order.
+        assert!(poll!(poll_fn(|cx| next.poll(cx))).is_pending());
+        yield_now().await;
+        drop(first);
+        let before = Instant::now();
+        timeout(3 * PERMIT_LASTS, poll_fn(|cx| next.poll(cx))).await.unwrap();
+        assert_eq!(before.elapsed().as_secs(), PERMIT_LASTS.as_secs());
+    }
+
+    #[tokio::test]
+    async fn a_permit_is_free_as_soon_as_it_is_given_back() {
+        drop(Permit::ask());
+        assert!(Permit::ask().is_held());
     }
 
     proptest! {

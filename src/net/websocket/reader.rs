@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-use super::inflating::{InflateError, Inflating, READ_BYTES, TURN_BYTES, Turn};
+use super::inflating::{InflateError, Inflating, Permit, READ_BYTES, TURN_BYTES};
 
 /// Assembles a client's frames to messages. Holds no memory between messages.
 #[derive(Debug)]
@@ -33,15 +33,26 @@ pub struct Reader {
 /// A compressed message that takes more than one turn.
 #[derive(Debug)]
 struct Behind {
+    /// Nothing as long as others have the permit.
+    begun: Option<Begun>,
+    /// Once it was asked for.
+    permit: Option<Permit>,
+    is_text: bool,
+    /// The message as it came, and how much of it was taken.
+    message: Bytes,
+    used: usize,
+    /// What came after it.
+    rest: BytesMut,
+}
+
+/// A compressed message of which something may be made already.
+#[derive(Debug)]
+struct Begun {
     inflating: Inflating,
-    turn: Turn,
+    max: usize,
     is_text: bool,
     /// How much of a text message is known to be UTF-8.
     checked: usize,
-    /// What is left of the message as it came.
-    message: Bytes,
-    /// What came after it.
-    rest: BytesMut,
 }
 
 /// What a client sent.
@@ -132,7 +143,8 @@ impl Reader {
     /// The client broke the protocol; the connection is to be closed with
     /// [`Violation::close_code`].
     pub fn feed(&mut self, octets: &mut [u8], events: &mut VecDeque<Event>) -> Result<usize, Violation> {
-        self.read(octets, events, &mut READ_BYTES.clone())
+        let mut budget = READ_BYTES;
+        self.read(octets, events, &mut budget)
     }
 
     /// Whether octets wait that were given to it already.
@@ -140,29 +152,47 @@ impl Reader {
         self.behind.is_some()
     }
 
-    /// Ready when [`Reader::resume`] may be called.
-    pub fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.behind.as_mut().map_or(Poll::Ready(()), |behind| behind.turn.poll(cx))
+    /// Asks for the permit to go on where it is behind. As long as others have that, what was made of
+    /// the message is given up: who waits holds no more than it was sent.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    pub fn ask(&mut self) {
+        if let Some(behind) = &mut self.behind
+            && behind.permit.is_none()
+        {
+            let permit = behind.permit.insert(Permit::ask());
+            if !permit.is_held() {
+                behind.set_back();
+            }
+        }
     }
 
-    /// Goes on with what waits, for one more turn.
+    /// Ready when [`Reader::resume`] may be called.
+    ///
+    /// # Panics
+    /// As [`Reader::ask`].
+    pub fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.ask();
+        let permit = self.behind.as_mut().and_then(|behind| behind.permit.as_mut());
+        permit.map_or(Poll::Ready(()), |permit| permit.poll(cx))
+    }
+
+    /// Goes on with what waits, for one more turn. Answers how many octets it came to behind the
+    /// message, and how many frames ended among them that ended no message.
     ///
     /// # Errors
     /// As for [`Reader::feed`].
-    pub fn resume(&mut self, events: &mut VecDeque<Event>) -> Result<(), Violation> {
-        let Some(mut behind) = self.behind.take() else { return Ok(()) };
+    pub fn resume(&mut self, events: &mut VecDeque<Event>) -> Result<(usize, usize), Violation> {
+        let Some(mut behind) = self.behind.take() else { return Ok((0, 0)) };
         let mut budget = TURN_BYTES;
-        let message = std::mem::take(&mut behind.message);
-        let mut left = &message[..];
-        if behind.advance(&mut left, &mut budget)? {
-            let Behind { inflating, is_text, mut rest, .. } = *behind;
-            events.push_back(Event::message(inflating.finish(), is_text));
-            self.read(&mut rest, events, &mut budget)?;
-        } else {
-            behind.message = message.slice_ref(left);
+        let Some(event) = behind.advance(self.max_message_bytes, &mut budget)? else {
             self.behind = Some(behind);
-        }
-        Ok(())
+            return Ok((0, 0));
+        };
+        events.push_back(event);
+        let mut rest = std::mem::take(&mut behind.rest);
+        Ok((rest.len(), self.read(&mut rest, events, &mut budget)?))
     }
 
     fn read(
@@ -323,7 +353,7 @@ impl Reader {
         self.message_opcode = None;
         self.checked = 0;
         if std::mem::take(&mut self.is_compressed) {
-            return self.inflate(if joined.is_empty() { payload } else { &joined }, is_text, events, budget);
+            return self.on_compressed(joined.freeze(), payload, is_text, events, budget);
         }
         let message = if joined.is_empty() {
             if is_text {
@@ -337,39 +367,63 @@ impl Reader {
         Ok(())
     }
 
-    fn inflate(
+    /// Takes a message from its fragments, or where there is only one, from that.
+    fn on_compressed(
         &mut self,
-        mut message: &[u8],
+        joined: Bytes,
+        payload: &[u8],
         is_text: bool,
         events: &mut VecDeque<Event>,
         budget: &mut usize,
     ) -> Result<(), Violation> {
+        let message = if joined.is_empty() { payload } else { &joined };
         if message.is_empty() {
             events.push_back(Event::message(Bytes::new(), is_text));
             return Ok(());
         }
-        let mut behind = Behind {
-            inflating: Inflating::new(self.max_message_bytes),
-            turn: Turn::default(),
-            is_text,
-            checked: 0,
-            message: Bytes::new(),
-            rest: BytesMut::new(),
-        };
-        if behind.advance(&mut message, budget)? {
-            events.push_back(Event::message(behind.inflating.finish(), is_text));
-        } else {
-            behind.message = Bytes::copy_from_slice(message);
-            self.behind = Some(Box::new(behind));
+        let mut left = message;
+        let mut begun = Begun::new(self.max_message_bytes, is_text);
+        if begun.advance(&mut left, budget)? {
+            events.push_back(begun.finish());
+            return Ok(());
         }
+        let used = message.len() - left.len();
+        let message = if joined.is_empty() { Bytes::copy_from_slice(payload) } else { joined };
+        let behind = Behind { begun: Some(begun), permit: None, is_text, message, used, rest: BytesMut::new() };
+        self.behind = Some(Box::new(behind));
         Ok(())
     }
 }
 
 impl Behind {
+    /// Decompresses more of it; answers the message once it is whole.
+    fn advance(&mut self, max: usize, budget: &mut usize) -> Result<Option<Event>, Violation> {
+        let mut begun = self.begun.take().unwrap_or_else(|| Begun::new(max, self.is_text));
+        let mut left = &self.message[self.used..];
+        if begun.advance(&mut left, budget)? {
+            return Ok(Some(begun.finish()));
+        }
+        self.used = self.message.len() - left.len();
+        self.begun = Some(begun);
+        Ok(None)
+    }
+
+    fn set_back(&mut self) {
+        if let Some(begun) = self.begun.take() {
+            begun.inflating.abandon();
+        }
+        self.used = 0;
+    }
+}
+
+impl Begun {
+    fn new(max: usize, is_text: bool) -> Self {
+        Self { inflating: Inflating::new(max), max, is_text, checked: 0 }
+    }
+
     /// Takes from the front of `message`; answers whether all of it is decompressed.
     fn advance(&mut self, message: &mut &[u8], budget: &mut usize) -> Result<bool, Violation> {
-        let max = self.inflating.max();
+        let max = self.max;
         let is_whole = self.inflating.advance(message, budget).map_err(|error| match error {
             InflateError::Invalid => Violation::NotDeflate,
             InflateError::TooLong => Violation::TooLong { size: max as u64 + 1, max },
@@ -378,6 +432,10 @@ impl Behind {
             check_utf8(self.inflating.octets(), &mut self.checked, is_whole)?;
         }
         Ok(is_whole)
+    }
+
+    fn finish(self) -> Event {
+        Event::message(self.inflating.finish(), self.is_text)
     }
 }
 

@@ -150,6 +150,10 @@ impl<T: MessageIo> MessageIo for Counted<T> {
         polled
     }
 
+    fn is_behind(&self) -> bool {
+        self.io.is_behind()
+    }
+
     fn poll_timeout(&self) -> Option<Instant> {
         self.io.poll_timeout()
     }

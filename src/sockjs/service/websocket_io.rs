@@ -107,6 +107,10 @@ impl MessageIo for SockJsWebSocketIo {
         }
     }
 
+    fn is_behind(&self) -> bool {
+        self.socket.is_behind()
+    }
+
     fn poll_timeout(&self) -> Option<Instant> {
         [Some(self.heartbeat_at()), self.socket.poll_timeout()].into_iter().flatten().min()
     }

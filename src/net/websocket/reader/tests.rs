@@ -1,3 +1,5 @@
+use std::future::poll_fn;
+
 use super::super::compressing::deflated;
 use super::*;
 use proptest::prelude::*;
@@ -56,6 +58,17 @@ fn frames_that_end_no_message_are_counted() {
     let octets = [frame(0x01, b"a"), frame(0x00, b""), frame(0x8a, b""), frame(0x80, b"b"), frame(TEXT, b"")];
     let mut octets = octets.concat();
     assert_eq!(Reader::new(100).feed(&mut octets, &mut VecDeque::new()), Ok(3));
+}
+
+#[test]
+fn frames_that_end_no_message_are_counted_behind_a_large_one_too() {
+    let pongs = frame(0x8a, b"").repeat(100);
+    let mut octets = [compressed(&[b'a'; TURN_BYTES]), pongs.clone()].concat();
+    let mut reader = Reader::new(TURN_BYTES).inflating();
+    let mut events = VecDeque::new();
+    assert_eq!(reader.feed(&mut octets, &mut events), Ok(0));
+    assert!(reader.is_behind());
+    assert_eq!(reader.resume(&mut events), Ok((pongs.len(), 100)));
 }
 
 #[test]
@@ -194,6 +207,27 @@ fn many_messages_in_one_read_are_read_in_turns() {
         turns += 1;
     }
     assert_eq!(Vec::from(events), vec![Event::Text(text.into()); 30]);
+}
+
+#[tokio::test]
+async fn who_waits_for_the_permit_holds_no_more_than_it_was_sent() {
+    let text = "a".repeat(5 * TURN_BYTES);
+    let octets = compressed(text.as_bytes());
+    let mut events = VecDeque::new();
+    let mut readers = [(); 2].map(|()| Reader::new(text.len()).inflating());
+    for reader in &mut readers {
+        reader.feed(&mut octets.clone(), &mut events).unwrap();
+        reader.ask();
+    }
+    let has_begun = |reader: &Reader| reader.behind.as_ref().is_some_and(|behind| behind.begun.is_some());
+    assert!(has_begun(&readers[0]) && !has_begun(&readers[1]));
+    for mut reader in readers {
+        while reader.is_behind() {
+            poll_fn(|cx| reader.poll_turn(cx)).await;
+            reader.resume(&mut events).unwrap();
+        }
+        assert_eq!(events.pop_front(), Some(Event::Text(text.clone().into())));
+    }
 }
 
 #[test]
