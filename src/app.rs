@@ -391,7 +391,7 @@ impl Connections for StompConnections {
 
 fn start_feeds(config: &Config, is_demo: bool, broker: &Broker, events: Option<Arc<Events>>) -> JoinSet<()> {
     let mut feeds = JoinSet::new();
-    feeds.spawn(sys::publish_each_second(broker.clone()));
+    feeds.spawn(sys::publish_each_second(broker.clone(), events.clone()));
     if let Some(events) = events {
         let (destination, period) = (config.metrics.destination.clone(), config.metrics.period);
         feeds.spawn(metrics::publish_periodically(broker.clone(), Arc::clone(&events), destination, period));
