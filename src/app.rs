@@ -68,6 +68,9 @@ pub enum AppError {
         /// What to do about it.
         reason: String,
     },
+    /// The demo sends events, which are not taken.
+    #[error("the demo (--demo) needs the event metrics, and metrics.enabled is false")]
+    DemoWithoutMetrics,
     /// The system gives no thread.
     #[error("cannot start a shard: {0}")]
     Shard(io::Error),
@@ -80,8 +83,11 @@ impl App {
     /// Takes the port; from here on clients wait for [`App::run`].
     ///
     /// # Errors
-    /// The address is in use or not this machine's.
+    /// The address is in use or not this machine's, or there is nothing that takes the demo's events.
     pub fn bind(config: Config, is_demo: bool) -> Result<Self, AppError> {
+        if is_demo && !config.metrics.enabled {
+            return Err(AppError::DemoWithoutMetrics);
+        }
         let shards = config.server.shards.get();
         let wanted = config.server.listen;
         let (address, listeners) = listen(wanted, shards).map_err(|error| AppError::Listen {
@@ -391,7 +397,7 @@ impl Connections for StompConnections {
 
 fn start_feeds(config: &Config, is_demo: bool, broker: &Broker, events: Option<Arc<Events>>) -> JoinSet<()> {
     let mut feeds = JoinSet::new();
-    feeds.spawn(sys::publish_each_second(broker.clone()));
+    feeds.spawn(sys::publish_each_second(broker.clone(), events.clone()));
     if let Some(events) = events {
         let (destination, period) = (config.metrics.destination.clone(), config.metrics.period);
         feeds.spawn(metrics::publish_periodically(broker.clone(), Arc::clone(&events), destination, period));

@@ -376,6 +376,11 @@ impl Broker {
         self.0.access.load().acl().decide(principal, operation, destination, self.0.separators)
     }
 
+    /// Whether nobody can say who they are: then credentials give nothing.
+    pub fn is_open(&self) -> bool {
+        self.0.access.load().acl().open
+    }
+
     /// Takes other users and rules from here on, and tells those who keep [`Broker::reloads`].
     pub fn reload(&self, access: Access) {
         self.0.access.store(Arc::new(access));
@@ -403,6 +408,11 @@ impl Broker {
     /// The retained values that a new subscription to `destination` gets.
     pub fn retained(&self, destination: &Destination) -> Vec<Arc<Message>> {
         self.0.retained.of(destination, now_ms())
+    }
+
+    /// Forgets a topic's retained value.
+    pub fn forget_retained(&self, destination: &Destination) {
+        self.0.retained.forget(destination);
     }
 
     fn target(

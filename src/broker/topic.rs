@@ -66,6 +66,13 @@ impl Retained {
         Ok(Room(kept))
     }
 
+    /// Forgets the value of that destination.
+    pub fn forget(&self, destination: &Destination) {
+        let mut values = self.values.write().unwrap_or_else(PoisonError::into_inner);
+        let former = values.by_destination.remove(destination);
+        values.bytes -= former.map_or(0, |former| former.body.len());
+    }
+
     /// The live values that a subscription to `destination`, a name or a pattern, gets.
     pub fn of(&self, destination: &Destination, now_ms: u64) -> Vec<Arc<Message>> {
         let values = self.values.read().unwrap_or_else(PoisonError::into_inner);
@@ -113,6 +120,10 @@ mod tests {
         keep(&retained, 2, "/topic/a", "new", None).unwrap();
         assert_eq!(ids(&retained, "/topic/a", 0), [2]);
         keep(&retained, 3, "/topic/a", "", None).unwrap();
+        assert_eq!(ids(&retained, "/topic/a", 0), [0; 0]);
+        assert_eq!(retained.values.read().unwrap().bytes, 0);
+        keep(&retained, 4, "/topic/a", "newer", None).unwrap();
+        retained.forget(&Destination::parse("/topic/a").unwrap());
         assert_eq!(ids(&retained, "/topic/a", 0), [0; 0]);
         assert_eq!(retained.values.read().unwrap().bytes, 0);
     }

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::rules::Text;
 use crate::broker::auth::jwt::Algorithm;
 use crate::broker::auth::{Digest, Password};
+use crate::broker::pattern::{Pattern, Separators};
 use crate::feeds::alerts::Metric;
 use crate::message::{Destination, DestinationKind, MAX_DESTINATION_BYTES, Operation};
 use crate::sockjs::Transport;
@@ -133,8 +134,8 @@ pub(super) const CLAIM_OR_NONE: Text =
     Text { allowed: "a string of at most 255 octets", accepts: |text| text.is_empty() || is_line(text) };
 
 pub(super) const TOPIC: Text = Text {
-    allowed: "a destination such as /topic/NAME",
-    accepts: |text| Destination::parse(text).is_ok_and(|destination| destination.kind() == DestinationKind::Topic),
+    allowed: "a destination such as /topic/NAME, and no pattern",
+    accepts: |text| Destination::parse(text).is_ok_and(|destination| is_topic(&destination)),
 };
 
 pub(super) const NAME: Text =
@@ -148,6 +149,10 @@ pub(super) const CRON: Text = Text {
 pub(super) const ANY: Text = Text { allowed: "a string", accepts: |_| true };
 
 pub(super) const HEADER_VALUE: Text = Text { allowed: "a media type such as application/json", accepts: is_line };
+
+fn is_topic(destination: &Destination) -> bool {
+    destination.kind() == DestinationKind::Topic && Pattern::of(destination, Separators::Both).is_none()
+}
 
 /// One line that is fit for a header, and not too long to be printed.
 fn is_line(text: &str) -> bool {
@@ -280,7 +285,11 @@ mod tests {
     fn urls_hosts_topics_and_secrets_have_their_shape() {
         each(BASE_URL, &["https://a.example/ws", "/ws"], &["", "a.example", "http://a b"]);
         each(HOST, &["a.example", "/"], &["", "a b", "a\n"]);
-        each(TOPIC, &["/topic/a"], &["/topic/", "/app/a", "topic/a", "/queue/a"]);
+        each(
+            TOPIC,
+            &["/topic/a"],
+            &["/topic/", "/app/a", "topic/a", "/queue/a", "/topic/*", "/topic/a.#", "/topic/a/>"],
+        );
         each(SECRET, &["x"], &[""]);
         each(HEADER_VALUE, &["text/plain;charset=utf-8"], &["", "a\r\nb"]);
     }

@@ -13,6 +13,7 @@ mod intake;
 mod latency;
 mod metrics;
 mod names;
+mod payload;
 mod pending;
 mod reading;
 pub mod replay;
@@ -24,9 +25,8 @@ mod windows;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -41,6 +41,7 @@ pub use self::intake::{Accepted, BatchOutcome, Outcome, Rejected};
 pub(super) use self::intake::{is_array, split};
 pub use self::latency::Micros;
 pub use self::metrics::{Metrics, Overflow};
+use self::payload::{Made, Payloads};
 pub use self::status::{Health, Running};
 use self::store::Store;
 pub use self::store::{Page, PageRequest, Stored};
@@ -53,11 +54,11 @@ pub struct Events {
     store: Store,
     ids: EventIds,
     anomalies: Mutex<Anomalies>,
-    last: Mutex<Bytes>,
-    /// Whether something was counted since the last payload.
-    is_stale: AtomicBool,
-    /// Held while a payload is made for those who ask in between periods.
-    refresh: Mutex<()>,
+    payloads: Payloads,
+    /// Whose turn it is to publish: from making the payload until it is handed over.
+    pub(super) publishing: tokio::sync::Mutex<()>,
+    /// Whose turn it is to have one made in between; the others wait for what comes of it.
+    pub(super) asking: tokio::sync::Mutex<()>,
 }
 
 impl Events {
@@ -69,9 +70,9 @@ impl Events {
             metrics: Metrics::new(settings, now),
             ids: EventIds::default(),
             anomalies: Mutex::default(),
-            last: Mutex::default(),
-            is_stale: AtomicBool::new(false),
-            refresh: Mutex::default(),
+            payloads: Payloads::new(now),
+            publishing: tokio::sync::Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
         };
         events.snapshot(now);
         events
@@ -87,7 +88,7 @@ impl Events {
         let event_id = self.ids.next();
         let accepted = Accepted { event_id, event_type: event.event_type.clone(), received_at: now.wall };
         self.store.push(event, &accepted);
-        self.is_stale.store(true, Ordering::SeqCst);
+        self.payloads.note_change();
         Ok(accepted)
     }
 
@@ -125,10 +126,54 @@ impl Events {
         Ok(events.iter().try_for_each(|event| Event::parse(event.get().as_bytes(), now.wall).map(|_| ()))?)
     }
 
-    /// Computes the payload in the profile's shape, and remembers it for [`Self::current`].
+    /// Computes the payload in the profile's shape, and remembers it for those who ask in between.
     ///
     /// Meant for one caller, once a period: each subscriber and each GET gets the same octets.
     pub fn snapshot(&self, now: Moment) -> Bytes {
+        self.payloads.make(|| self.payload(now))
+    }
+
+    /// The payload for one who asks in between and cannot wait: it holds every event accepted
+    /// before the call. While so many ask that computing takes more than a fifth of a core, they
+    /// share payloads that are some milliseconds old.
+    pub fn current(&self, now: Moment) -> Bytes {
+        self.payloads.make_in_between(now, true, || self.payload(now))
+    }
+
+    /// As [`Self::current`], and however many ask.
+    pub(super) fn current_for_all(&self, now: Moment) -> Bytes {
+        self.payloads.make_in_between(now, false, || self.payload(now))
+    }
+
+    /// What a payload asked for now has to hold.
+    pub(super) fn changes(&self) -> u64 {
+        self.payloads.changes()
+    }
+
+    /// The last payload, if it holds so many changes and is what one computed now would be.
+    pub(super) fn last_with(&self, changes: u64, now: Moment) -> Option<Bytes> {
+        self.payloads.last_with(changes, now)
+    }
+
+    /// The last payload.
+    pub(super) fn last(&self) -> Bytes {
+        self.payloads.last()
+    }
+
+    /// How long to wait before [`Self::current_for_all`]; zero unless very many ask.
+    pub(super) fn pause(&self, now: Moment) -> Duration {
+        self.payloads.pause(now)
+    }
+
+    /// Starts counting anew, and computes the empty payload. The recent events stay.
+    pub fn reset(&self, now: Moment) -> Bytes {
+        self.payloads.make(|| {
+            self.metrics.reset(now);
+            self.payload(now)
+        })
+    }
+
+    fn payload(&self, now: Moment) -> Option<Made> {
         let reading = self.metrics.read(now);
         let json = match self.profile {
             Profile::Documented => serde_json::to_vec(&Documented::from(&reading)),
@@ -137,30 +182,9 @@ impl Events {
                 serde_json::to_vec(&Dashboard::new(&reading, anomalies))
             }
         };
-        // Maps with text keys and finite numbers always serialise; should they not, the last
-        // payload stays.
-        let mut last = lock(&self.last);
-        if let Ok(json) = json {
-            *last = json.into();
-        }
-        last.clone()
-    }
-
-    /// The payload for one who asks in between: it holds every event accepted before the call.
-    /// Computed anew only where there was one since the last.
-    pub fn current(&self, now: Moment) -> Bytes {
-        // Who comes while another computes waits for that: it may hold the event just sent.
-        let _refresh = lock(&self.refresh);
-        if self.is_stale.swap(false, Ordering::SeqCst) {
-            return self.snapshot(now);
-        }
-        lock(&self.last).clone()
-    }
-
-    /// Starts counting anew, and computes the empty payload. The recent events stay.
-    pub fn reset(&self, now: Moment) -> Bytes {
-        self.metrics.reset(now);
-        self.snapshot(now)
+        // Maps with text keys and finite numbers always serialise.
+        let body = json.ok()?.into();
+        Some(Made { body, good_until: reading.good_until(now) })
     }
 
     /// Rate, errors and latency at that time.
@@ -183,7 +207,7 @@ impl Events {
         self.store.by_id(event_id)
     }
 
-    /// How many events had a type or source beyond the settings' limits.
+    /// How many events had a type, source or user beyond the settings' limits.
     pub fn overflow(&self) -> Overflow {
         self.metrics.overflow()
     }

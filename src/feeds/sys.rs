@@ -1,18 +1,20 @@
 //! `/topic/$sys/broker`: the broker's own counters, each second, as one snapshot for all.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use tracing::error;
 
+use super::events::{Events, Overflow};
 use super::metrics::{publish_patiently, until_next};
 use crate::broker::Broker;
 use crate::broker::handle::now_ms;
 use crate::message::{Destination, Publication};
 
 /// Publishes the counters on each second of the wall clock while somebody listens; never ends.
-pub async fn publish_each_second(broker: Broker) {
+pub async fn publish_each_second(broker: Broker, events: Option<Arc<Events>>) {
     let destination = match Destination::parse(DESTINATION) {
         Ok(destination) => destination,
         Err(error) => return error!(%error, "the broker's counters have no destination"),
@@ -22,7 +24,7 @@ pub async fn publish_each_second(broker: Broker) {
         if broker.interest().of(&destination).is_empty() {
             continue;
         }
-        match serde_json::to_vec(&Snapshot::of(&broker, now_ms())) {
+        match serde_json::to_vec(&Snapshot::of(&broker, events.as_deref(), now_ms())) {
             Ok(body) => {
                 let headers = vec![("content-type".into(), "application/json".into())];
                 let publication = Publication { destination: destination.clone(), headers, body: body.into() };
@@ -53,6 +55,8 @@ struct Snapshot {
     files: Files,
     panics: u64,
     logins: Logins,
+    /// Events beyond the limits on what is counted by name.
+    metrics_other: Overflow,
     queues: Queues,
 }
 
@@ -122,7 +126,7 @@ struct Queue {
 }
 
 impl Snapshot {
-    fn of(broker: &Broker, timestamp: u64) -> Self {
+    fn of(broker: &Broker, events: Option<&Events>, timestamp: u64) -> Self {
         let stats = broker.stats();
         let (count, total) = broker.ledger().total();
         let deepest = broker.ledger().deepest(DEEPEST).into_iter().map(|(destination, depth)| Queue {
@@ -163,6 +167,7 @@ impl Snapshot {
             files: Files { truncations: stats.files.truncations.value(), lost_bytes: stats.files.lost_bytes.value() },
             panics: stats.panics.value(),
             logins: Logins { refused: stats.logins_refused.value(), unchecked: stats.logins_unchecked.value() },
+            metrics_other: events.map(Events::overflow).unwrap_or_default(),
             queues: Queues { count, messages: total.messages, bytes: total.bytes, deepest: deepest.collect() },
         }
     }

@@ -9,6 +9,7 @@ mod auth;
 pub use auth::credentials;
 mod body;
 mod console;
+mod cors;
 mod events;
 mod sources;
 mod streams;
@@ -21,9 +22,11 @@ use std::sync::Arc;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use tower_service::Service as _;
+use tracing::info;
 use warp::Filter as _;
 
 pub use self::body::Body;
+use self::cors::Cors;
 pub use self::sources::Sources;
 use self::streams::{Route, Streams};
 use crate::broker::Broker;
@@ -83,7 +86,8 @@ pub fn handler(
         .boxed()
         .or(console::routes())
         .recover(api::on_rejection);
-    let rest = warp::service(rest.with(api::cors(&site.cors_origins)));
+    let rest = warp::service(rest);
+    let cors = Cors::new(&site.cors_origins);
     let streams = site.streams.clone().map(|StreamSettings { session: settings, websocket, deflate }| {
         let origins = site.origins.as_slice().into();
         Streams { fanout, settings, websocket, deflate, origins }
@@ -95,11 +99,18 @@ pub fn handler(
         let query = request.uri().query().unwrap_or_default();
         let is_rest = route.is_none() && below.is_none();
         let origins = if is_rest { &site.cors_origins } else { &site.origins };
-        if origins.is_empty() && auth::may_be_forged(request.headers(), query, subject.as_deref(), below.is_some()) {
+        let peer = request.extensions().get::<PeerAddress>().map_or_else(String::new, |peer| peer.0.to_string());
+        // On an open server what goes along by itself gives no rights.
+        if origins.is_empty()
+            && !site.broker.is_open()
+            && auth::may_be_forged(request.headers(), query, subject.as_deref(), below.is_some())
+        {
             site.broker.stats().refused.add(1);
+            let (method, path, origin) =
+                (request.method(), request.uri().path(), request.headers().get(header::ORIGIN));
+            info!(peer, %method, path, ?origin, "refused: a cookie or certificate from another origin's page");
             return Box::pin(async { Ok(forbidden()) });
         }
-        let peer = request.extensions().get::<PeerAddress>().map_or_else(String::new, |peer| peer.0.to_string());
         // Only SockJS clients that still have to be told something are answered to the last.
         if site.sockjs.is_draining() && (route.is_some() || below.is_none()) {
             let mut response = Response::new(Body::SockJs(service::Body::Whole(service::SHUTTING_DOWN.into())));
@@ -116,15 +127,20 @@ pub fn handler(
                 Box::pin(async move { Ok(sockjs.handle(request, &below, peer).await.map(Body::SockJs)) })
             }
             None => {
-                let mut rest = rest.clone();
+                if let Some(answer) = cors.answer(&request) {
+                    return Box::pin(async { Ok(answer) });
+                }
+                let (mut rest, cors) = (rest.clone(), cors.clone());
                 let request = request.map(|body| body.boxed());
                 Box::pin(async move {
                     let path = request.uri().path().to_owned();
+                    let origin = request.headers().get(header::ORIGIN).cloned();
                     let mut response = rest.call(request).await?;
                     // RFC 9110 15.5.6: a 405 names what the path takes
                     if response.status() == StatusCode::METHOD_NOT_ALLOWED {
                         response.headers_mut().insert(header::ALLOW, api::allowed(&path));
                     }
+                    cors.tell(origin, response.headers_mut());
                     Ok(response.map(|body| Body::Warp(Box::pin(body))))
                 })
             }

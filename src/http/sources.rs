@@ -55,13 +55,13 @@ pub(super) fn status_routes(site: &Site) -> BoxedFilter<(Response,)> {
         .and(get())
         .map(move || reply(StatusCode::OK, &about.health(&broker, alerts.active())));
     let (about, broker) = (site.sources.about.clone(), site.broker.clone());
-    let status = warp::path!("api" / "status").and(get()).and(guard(&site.broker));
+    let status = warp::path!("api" / "status").and(get()).and(guard(site));
     let status = status.map(move || reply(StatusCode::OK, &about.status(&broker)));
     let (about, mount) = (site.sources.about.clone(), Arc::clone(&site.mount));
-    let info = warp::path!("api" / "server-info").and(get()).and(guard(&site.broker));
+    let info = warp::path!("api" / "server-info").and(get()).and(guard(site));
     let info = info.map(move || reply(StatusCode::OK, &about.server_info(&mount)));
     let gauges = site.sources.gauges.clone();
-    let metrics = warp::path!("api" / "metrics").and(get()).and(guard(&site.broker));
+    let metrics = warp::path!("api" / "metrics").and(get()).and(guard(site));
     let metrics = metrics.then(move || {
         let gauges = gauges.clone();
         async move {

@@ -14,6 +14,7 @@ use tracing::debug;
 
 use super::auth;
 use super::body::Body;
+use super::cors;
 use super::events::EventIo;
 use crate::broker::auth::{Attempt, AuthError};
 use crate::broker::handle::now_ms;
@@ -128,7 +129,8 @@ impl Streams {
             return Err(Refused::Origin);
         }
         match (route, request.method()) {
-            (Route::Events(_), &Method::OPTIONS) => Ok(preflight()),
+            // A page of another origin that sends a key in a header asks first.
+            (Route::Events(_), &Method::OPTIONS) => Ok(cors::preflight("GET", headers)),
             (Route::WebSocket(feed), &Method::GET) => self.upgrade(Some(feed), request, peer),
             (Route::Channels, &Method::GET) => self.upgrade(None, request, peer),
             (Route::Events(feed), &Method::GET) => self.events(feed, request, peer).await,
@@ -276,18 +278,6 @@ fn refusal(refused: &Refused) -> Response<Body> {
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, Basic realm=\"stompbox\""));
     }
-    response
-}
-
-/// A page of another origin that sends a key in a header asks first.
-fn preflight() -> Response<Body> {
-    let mut response = Response::new(Body::whole(Bytes::new()));
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET"));
-    let names = "authorization, cache-control, last-event-id, x-api-key";
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(names));
-    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("3600"));
     response
 }
 

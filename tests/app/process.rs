@@ -23,6 +23,16 @@ fn a_port_in_use_is_one_line_and_exit_code_2() {
 }
 
 #[test]
+fn a_demo_without_metrics_is_one_line_and_exit_code_2() {
+    let file = std::env::temp_dir().join(format!("stompbox-demo-{}.toml", std::process::id()));
+    std::fs::write(&file, "server.listen = \"127.0.0.1:0\"\nmetrics.enabled = false").unwrap();
+    let (code, text) = run(&["serve", "--demo", "--config", file.to_str().unwrap()]);
+    std::fs::remove_file(&file).unwrap();
+    let expected = "stompbox: the demo (--demo) needs the event metrics, and metrics.enabled is false\n";
+    assert_eq!((code, text.as_str()), (Some(2), expected));
+}
+
+#[test]
 fn a_missing_file_is_one_line_and_exit_code_2() {
     let (code, text) = run(&["serve", "--config", "no-such-file.toml"]);
     let expected = "stompbox: no-such-file.toml: cannot be read: No such file or directory (os error 2)\n";

@@ -1,10 +1,11 @@
 //! The bounds of the REST API.
 
-use reqwest::{Client, Response};
+use reqwest::{Client, Method, Response};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::common::Server;
+use crate::common::{Server, Stomp};
 
 #[tokio::test]
 async fn a_body_of_the_limit_is_taken_and_one_octet_more_is_not_announced_or_chunked() {
@@ -76,6 +77,20 @@ async fn without_credentials_the_api_answers_401_and_health_200() {
 }
 
 #[tokio::test]
+async fn who_may_subscribe_to_the_metrics_topic_of_the_settings_may_get_the_metrics() {
+    let server = Server::start(
+        1,
+        "metrics.destination = \"/topic/shop/metrics\"\n\
+         auth.anonymous = true\n\
+         auth.tokens = [{ name = \"ci\", token = \"t0ken\" }]\n\
+         [[auth.rules]]\nusers = [\"ci\"]\noperations = [\"subscribe\"]\ndestinations = [\"/topic/shop/metrics\"]",
+    );
+    let url = server.url("/api/v1/metrics");
+    assert_eq!(Client::new().get(&url).bearer_auth("t0ken").send().await.unwrap().status(), 200);
+    assert_eq!(Client::new().get(&url).send().await.unwrap().status(), 403);
+}
+
+#[tokio::test]
 async fn what_get_answers_head_answers_and_another_method_is_told_which_there_are() {
     let server = Server::start(1, "");
     let client = Client::new();
@@ -95,6 +110,70 @@ async fn what_get_answers_head_answers_and_another_method_is_told_which_there_ar
         assert_eq!(refused.status(), 405, "{path}");
         assert_eq!(refused.headers()["allow"], allowed, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_page_may_send_the_headers_it_asks_for_and_one_of_a_foreign_origin_is_told_no_as_json() {
+    let page = "https://page.example";
+    let server = Server::start(1, &format!("server.cors_origins = [\"{page}\"]"));
+    for path in ["/api/v1/events", "/stream/metrics"] {
+        let ask = |origin: &str| {
+            let names = "pragma, expires, x-request-id, traceparent, x-xsrf-token";
+            let request = Client::new().request(Method::OPTIONS, server.url(path)).header("origin", origin);
+            let request = request.header("access-control-request-method", "POST");
+            request.header("access-control-request-headers", names).send()
+        };
+        let leave = ask(page).await.unwrap();
+        assert_eq!(leave.status(), 204, "{path}");
+        assert_eq!(
+            leave.headers()["access-control-allow-headers"],
+            "pragma, expires, x-request-id, traceparent, x-xsrf-token"
+        );
+        if path.starts_with("/api") {
+            assert_eq!(leave.headers()["access-control-allow-origin"], page);
+            let refused = ask("https://other.example").await.unwrap();
+            assert_eq!(refused.headers()["content-type"], "application/json");
+            let refused = text(refused).await;
+            assert_eq!(refused.0, 403);
+            assert!(refused.1.contains("this origin is not allowed (server.cors_origins)"), "{}", refused.1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_event_is_as_large_as_a_body_may_be_and_may_begin_with_a_byte_order_mark() {
+    let server = Server::start(1, "metrics.period = \"1h\"");
+    let client = Client::new();
+    let event =
+        |octets: usize| format!(r#"{{"eventType":"a","source":"b","metadata":{{"text":"{}"}}}}"#, "x".repeat(octets));
+    let post = |path: &str, body: String| client.post(server.url(path)).body(body).send();
+    for octets in [10, 70_000, 1_000_000] {
+        let answer = text(post("/api/v1/events", event(octets)).await.unwrap()).await;
+        assert_eq!(answer.0, 202, "{}", answer.1);
+        let id = answer.1.split('"').find(|word| word.starts_with("evt_")).unwrap();
+        let kept = text(client.get(server.url(&format!("/api/v1/events/{id}"))).send().await.unwrap()).await;
+        assert!(kept.0 == 200 && kept.1.len() > octets, "{octets}");
+    }
+    let batch = format!("[{}]", vec![event(10); 1000].join(","));
+    for (path, body) in [("/api/v1/events", event(10)), ("/api/v1/events/batch", batch)] {
+        let answer = text(post(path, format!("\u{feff}{body}")).await.unwrap()).await;
+        assert_eq!(answer.0, 202, "{}", answer.1);
+    }
+    let metrics = text(client.get(server.url("/api/v1/metrics")).send().await.unwrap()).await;
+    assert!(metrics.1.contains("\"totalEvents\":1004"), "{}", metrics.1);
+}
+
+#[tokio::test]
+async fn events_beyond_the_limits_on_names_are_counted_on_the_brokers_own_topic() {
+    let server = Server::start(1, "metrics.event_types = 1\nmetrics.sources = 1\nmetrics.users = 1");
+    let event = |name: &str| format!(r#"{{"eventType":"{name}","source":"{name}","userId":"{name}"}}"#);
+    let batch = format!("[{}]", ["a", "b", "a", "c"].map(event).join(","));
+    Client::new().post(server.url("/api/v1/events/batch")).body(batch).send().await.unwrap();
+    let mut listener = Stomp::connect(server.address).await;
+    listener.subscribe("s", "/topic/$sys/broker", "").await;
+    let counters: Value = serde_json::from_str(&listener.frame().await.body).unwrap();
+    // The user of the second event takes the place of the first, and so on.
+    assert_eq!(counters["metrics_other"], json!({"event_types": 2, "sources": 2, "users": 3}));
 }
 
 async fn text(response: Response) -> (u16, String) {

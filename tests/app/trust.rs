@@ -106,6 +106,20 @@ async fn a_signed_token_is_taken_from_each_place_that_may_have_one() {
 }
 
 #[tokio::test]
+async fn a_cookie_named_token_from_another_origins_page_counts_only_where_somebody_can_say_who_they_are() {
+    let ask = |server: &Server, path: &str| {
+        let request = reqwest::Client::new().get(server.url(path));
+        request.header("cookie", "token=x").header("origin", "http://localhost:3000").send()
+    };
+    let open = Server::start(1, "");
+    let closed = Server::start(1, "auth.tokens = [{ name = \"ci\", token = \"t0ken\" }]");
+    for path in ["/ws/info", "/api/v1/metrics"] {
+        assert_eq!(ask(&open, path).await.unwrap().status(), 200, "{path}");
+        assert_eq!(ask(&closed, path).await.unwrap().status(), 403, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_session_ends_with_its_token_unless_a_new_one_comes() {
     let server = Server::start(1, &jwt(""));
     let mut ends = connect(&server, &format!("token:{}\n", signed("ann", 3))).await;

@@ -62,7 +62,7 @@ pub(super) enum Grade {
 
 fn error_rate(reading: &Reading) -> Option<Anomaly> {
     let rate = reading.last_5_minutes.error_rate();
-    let (severity, threshold) = grade(rate, 5.0, 10.0)?;
+    let (severity, threshold) = grade(reading.last_5_minutes.exact_error_rate(), 5.0, 10.0)?;
     let message = format!("{rate} % of the events of the last 5 minutes are errors (above {threshold} %)");
     Some(anomaly(severity, Kind::HighErrorRate, message, threshold, rate, reading))
 }

@@ -83,7 +83,7 @@ impl Summary {
             unique_sources: reading.unique_sources,
             unique_event_types: reading.unique_types,
             unique_users: reading.users.unique,
-            system_health: SystemHealth::of(reading.last_5_minutes.error_rate()),
+            system_health: SystemHealth::of(reading.last_5_minutes.exact_error_rate()),
             last_updated: reading.now.to_rfc3339_opts(SecondsFormat::Secs, true),
         }
     }
@@ -192,7 +192,7 @@ impl SourceRow {
     fn new(row: &NamedRow) -> Self {
         Self {
             count: row.count,
-            health: SourceHealth::of(row.error_rate(), row.latency.avg),
+            health: SourceHealth::of(row.exact_error_rate(), row.latency.avg),
             avg_latency: row.latency.avg,
             error_count: row.errors,
             error_rate: row.error_rate(),

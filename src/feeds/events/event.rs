@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use chrono::{DateTime, Datelike, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, TimeDelta, Timelike as _, Utc};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
@@ -40,12 +40,8 @@ impl Event {
     /// Parses the JSON of one event that arrives at the time `now`.
     ///
     /// # Errors
-    /// All fields that are wrong, each with its reason; `body` where it is not one JSON object
-    /// of at most 64 KiB.
+    /// All fields that are wrong, each with its reason; `body` where it is not one JSON object.
     pub fn parse(json: &[u8], now: DateTime<Utc>) -> Result<Self, FieldErrors> {
-        if json.len() > MAX_EVENT_BYTES {
-            return Err(FieldErrors::body(format!("must be at most {MAX_EVENT_BYTES} octets, has {}", json.len())));
-        }
         match serde_json::from_slice(json) {
             Ok(value) => Self::from_value(value, now),
             Err(error) => Err(FieldErrors::body(json_reason(&error))),
@@ -86,7 +82,7 @@ impl Event {
     }
 
     /// The latency of an event received at that time: the stated one, else the age of its
-    /// timestamp where that is positive. At most an hour.
+    /// timestamp where that is positive. At most a hundred years.
     pub fn latency(&self, received_at: DateTime<Utc>) -> Option<Micros> {
         let age = || (received_at - self.timestamp?).num_microseconds().and_then(|us| u64::try_from(us).ok());
         self.stated_latency.or_else(|| age().filter(|us| *us > 0).map(Micros::saturating))
@@ -242,7 +238,7 @@ impl Checks {
     fn timestamp(&mut self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let value = self.take("timestamp")?;
         let parsed = value.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok());
-        let Some(at) = parsed.map(|at| at.with_timezone(&Utc)) else {
+        let Some(at) = parsed.map(|at| without_leap_second(at.with_timezone(&Utc))) else {
             let reason = "must be a date and time of RFC 3339, such as 2026-01-12T14:23:15.789Z";
             self.errors.add("timestamp", reason);
             return None;
@@ -300,8 +296,7 @@ impl Checks {
                 return (Map::new(), None);
             }
         };
-        let stated = metadata.get("latency").filter(|value| !value.is_null()).map(latency_of).transpose();
-        match stated {
+        match metadata.get("latency").map_or(Ok(None), latency_of) {
             Ok(latency) => (metadata, latency),
             Err(reason) => {
                 self.errors.add("metadata.latency", reason);
@@ -318,22 +313,26 @@ fn shown(name: &str) -> String {
     format!("{}{end}", start.escape_debug())
 }
 
-fn latency_of(value: &Value) -> Result<Micros, &'static str> {
+/// What states no number states nothing.
+fn latency_of(value: &Value) -> Result<Option<Micros>, &'static str> {
     let number = match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse::<f64>().ok(),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     };
     match number {
-        None => Err("must be a number or a numeric string, in milliseconds"),
         Some(ms) if !ms.is_finite() => Err("must be finite"),
         Some(ms) if ms < 0.0 => Err("must not be negative"),
-        Some(ms) => Ok(Micros::from_ms(ms)),
+        number => Ok(number.map(Micros::from_ms)),
     }
 }
 
-/// Octets of one event's JSON: room for metadata, and what bounds a stored event.
-pub(super) const MAX_EVENT_BYTES: usize = 64 * 1024;
+/// The second after the minute for `:60`, which JavaScript's Date does not read.
+fn without_leap_second(at: DateTime<Utc>) -> DateTime<Utc> {
+    let nanos = i64::from(at.nanosecond()) - 1_000_000_000;
+    if nanos < 0 { at } else { at.with_nanosecond(0).unwrap_or(at) + TimeDelta::nanoseconds(1_000_000_000 + nanos) }
+}
+
 const MAX_NAME_BYTES: usize = 255;
 const MAX_TAGS: usize = 64;
 /// Characters of a tag's name in a reason.

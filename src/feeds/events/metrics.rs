@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use tracing::warn;
 
 use super::distinct::Distinct;
@@ -18,7 +19,7 @@ use super::windows::Ring;
 use super::{Gauges, Moment, Settings, lock};
 
 /// Counts events since the start or the last reset, in memory that does not grow with their
-/// number: at most 27 KB for each event type and source, 500 octets for each followed user,
+/// number: at most 47 KB (27 KB unless latencies are years) for each event type and source, 500 octets for each followed user,
 /// and 1 MB besides.
 ///
 /// Rates and windows follow the steady clock, so a stepping wall clock does not disturb them;
@@ -45,21 +46,29 @@ impl Metrics {
 
     /// Counts one event that was received at that time.
     ///
-    /// Waits where thousands are not counted yet, until some are.
+    /// Where thousands are not counted yet, counts some of them itself.
     pub fn record(&self, event: &Event, now: Moment) {
-        self.tables.pending.push(Note::new(event, now));
+        self.tables.record(Note::new(event, now));
     }
 
     /// Forgets everything and starts anew.
     pub fn reset(&self, now: Moment) {
+        let new = Counts::new(&self.tables.settings, now);
         let mut counts = self.tables.up_to_date();
-        *counts = Counts::new(&self.tables.settings, now);
+        let old = std::mem::replace(&mut *counts, new);
+        drop(counts);
+        // Tables of many names take milliseconds to free: nobody waits for that.
+        drop(old);
     }
 
-    /// How many events were counted in the row `other` because their name has no row.
+    /// How many events had names beyond the settings' limits.
     pub fn overflow(&self) -> Overflow {
         let counts = self.tables.up_to_date();
-        Overflow { event_types: counts.types.overflowed(), sources: counts.sources.overflowed() }
+        Overflow {
+            event_types: counts.types.overflowed(),
+            sources: counts.sources.overflowed(),
+            users: counts.top_users.overflowed(),
+        }
     }
 
     pub(super) fn read(&self, now: Moment) -> Reading {
@@ -78,13 +87,15 @@ impl Drop for Metrics {
     }
 }
 
-/// Events whose name has no row of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Events whose name was beyond a limit, since the start or the last reset.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Overflow {
-    /// Because of [`Settings::event_types`].
+    /// In the row `other` because of [`Settings::event_types`].
     pub event_types: u64,
-    /// Because of [`Settings::sources`].
+    /// In the row `other` because of [`Settings::sources`].
     pub sources: u64,
+    /// Of a user who was not followed when they came, because of [`Settings::users`].
+    pub users: u64,
 }
 
 #[derive(Debug)]
@@ -100,12 +111,22 @@ impl Tables {
         Self { pending: Pending::default(), counts: Mutex::new(Counts::new(&settings, now)), settings }
     }
 
+    fn record(&self, note: Note) {
+        if self.pending.push(note) {
+            self.count_batch();
+        }
+    }
+
     /// Counts each batch that is full, until the end.
     fn count(&self) {
         while self.pending.wait() {
-            let mut counts = lock(&self.counts);
-            counts.record(self.pending.pop());
+            self.count_batch();
         }
+    }
+
+    fn count_batch(&self) {
+        let mut counts = lock(&self.counts);
+        counts.record(self.pending.pop());
     }
 
     /// The counts with every event that was noted before.
@@ -169,6 +190,7 @@ impl Counts {
             unique_types: self.types.distinct(),
             unique_sources: self.sources.distinct(),
             users: Users { unique: self.users.total(), last_hour, last_day, top: self.top_users.top(10) },
+            into_second: now.steady.saturating_duration_since(self.started).saturating_sub(Duration::from_secs(second)),
             ..self.totals.read(second, now.wall)
         }
     }
@@ -178,7 +200,7 @@ impl Counts {
         let reading = self.totals.read(second, now.wall);
         Gauges {
             rate: reading.current_rate(),
-            error_rate: reading.last_5_minutes.error_rate(),
+            error_rate: reading.last_5_minutes.exact_error_rate(),
             p95_ms: self.recent.merged(second).summary().p95,
         }
     }
@@ -277,5 +299,33 @@ impl RecentLatencies {
             }
         }
         merged
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Profile;
+    use super::super::pending::{BATCH, MAX_BATCHES};
+    use super::*;
+
+    #[test]
+    fn recorders_count_where_no_thread_does() {
+        let settings = Settings {
+            profile: Profile::Documented,
+            event_types: 1,
+            sources: 1,
+            users: 1,
+            recent_events: 0,
+            recent_bytes: 0,
+        };
+        let now = Moment { wall: Utc::now(), steady: crate::net::clock::now() };
+        let tables = Tables::new(settings, now);
+        let event = Event::parse(br#"{"eventType":"a","source":"b"}"#, now.wall).unwrap();
+        let count = 3 * MAX_BATCHES * BATCH;
+        for _ in 0..count {
+            tables.record(Note::new(&event, now));
+        }
+        assert_eq!(tables.pending.full_batches(), MAX_BATCHES);
+        assert_eq!(tables.up_to_date().read(now).total(), count as u64);
     }
 }

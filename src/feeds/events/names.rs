@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::distinct::Distinct;
 use super::latency::{Latencies, LatencySummary, Micros};
-use super::windows::percent;
+use super::windows::{exact_percent, percent};
 
 /// One row for each of the first `capacity` names; all further names share the row `other`.
 ///
@@ -47,9 +47,9 @@ impl Names {
     }
 
     /// Every row, by name.
-    pub(super) fn rows(&self) -> Vec<NamedRow> {
-        let named = self.rows.iter().map(|(name, row)| (&**name, row));
-        let rows = named.chain([(OTHER, &self.other)]).filter(|(_, row)| row.count > 0);
+    pub(super) fn rows(&mut self) -> Vec<NamedRow> {
+        let named = self.rows.iter_mut().map(|(name, row)| (&**name, row));
+        let rows = named.chain([(OTHER, &mut self.other)]).filter(|(_, row)| row.count > 0);
         let mut rows: Vec<_> = rows.map(|(name, row)| NamedRow::new(name, row)).collect();
         rows.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         rows
@@ -61,6 +61,9 @@ struct Row {
     count: u64,
     errors: u64,
     latencies: Latencies,
+    /// Of the latencies, where none came since it was asked for: percentiles are most of what a
+    /// payload costs, and most rows stand still from one to the next.
+    summary: Option<LatencySummary>,
 }
 
 impl Row {
@@ -69,6 +72,7 @@ impl Row {
         self.errors += u64::from(is_error);
         if let Some(latency) = latency {
             self.latencies.record(latency);
+            self.summary = None;
         }
     }
 }
@@ -83,14 +87,19 @@ pub(super) struct NamedRow {
 }
 
 impl NamedRow {
-    fn new(name: &str, row: &Row) -> Self {
-        let latency = row.latencies.summary();
+    fn new(name: &str, row: &mut Row) -> Self {
+        let latency = *row.summary.get_or_insert_with(|| row.latencies.summary());
         Self { name: name.to_owned(), count: row.count, errors: row.errors, latency }
     }
 
     /// Errors in percent of this name's events.
     pub(super) fn error_rate(&self) -> f64 {
         percent(self.errors, self.count)
+    }
+
+    /// As [`Self::error_rate`], for thresholds.
+    pub(super) fn exact_error_rate(&self) -> f64 {
+        exact_percent(self.errors, self.count)
     }
 }
 

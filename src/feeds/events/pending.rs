@@ -16,8 +16,6 @@ pub(super) struct Pending {
     waiting: Mutex<Waiting>,
     /// The counter has something to do, or the end has come.
     is_more: Condvar,
-    /// There is room again.
-    is_room: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -32,18 +30,18 @@ struct Waiting {
 }
 
 impl Pending {
-    /// Adds a note; waits where [`MAX_BATCHES`] wait already.
-    pub(super) fn push(&self, note: Note) {
+    /// Adds a note; answers whether so many batches wait that the caller should count one.
+    #[must_use]
+    pub(super) fn push(&self, note: Note) -> bool {
         let mut waiting = lock(&self.waiting);
-        while waiting.full.len() >= MAX_BATCHES {
-            waiting = self.is_room.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-        }
         waiting.push(note);
+        let is_much = waiting.full.len() > MAX_BATCHES;
         if waiting.is_asleep && waiting.full.len() >= WAKING_BATCHES && waiting.takers == 0 {
             waiting.is_asleep = false;
             drop(waiting);
             self.is_more.notify_one();
         }
+        is_much
     }
 
     /// Waits until there is something to count and nobody is about to take all; false at the end.
@@ -64,14 +62,7 @@ impl Pending {
 
     /// Takes the oldest full batch; empty where there is none.
     pub(super) fn pop(&self) -> Vec<Note> {
-        let mut waiting = lock(&self.waiting);
-        let was_full = waiting.full.len() >= MAX_BATCHES;
-        let batch = waiting.full.pop_front().unwrap_or_default();
-        drop(waiting);
-        if was_full {
-            self.is_room.notify_all();
-        }
-        batch
+        lock(&self.waiting).full.pop_front().unwrap_or_default()
     }
 
     /// Says that [`Self::take`] follows, so that who counts batch by batch gives way.
@@ -81,14 +72,17 @@ impl Pending {
 
     /// Takes all.
     pub(super) fn take(&self) -> VecDeque<Vec<Note>> {
-        let all = lock(&self.waiting).take();
-        self.is_room.notify_all();
-        all
+        lock(&self.waiting).take()
     }
 
     #[cfg(test)]
     pub(super) fn is_asleep(&self) -> bool {
         lock(&self.waiting).is_asleep
+    }
+
+    #[cfg(test)]
+    pub(super) fn full_batches(&self) -> usize {
+        lock(&self.waiting).full.len()
     }
 
     /// Ends every [`Self::wait`].
@@ -145,6 +139,6 @@ impl Note {
 pub(super) const BATCH: usize = 32;
 /// Full batches that wake the counter.
 pub(super) const WAKING_BATCHES: usize = 16;
-/// Full batches before a recorder waits until some are counted: what comes within 20 ms at
+/// Full batches before a recorder counts one itself: what comes within 20 ms at
 /// 400,000 events a second; 8 MB where each of the notes has the longest names.
 pub(super) const MAX_BATCHES: usize = 256;

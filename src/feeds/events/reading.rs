@@ -1,8 +1,11 @@
 //! What the aggregator knew at one moment, and the figures both payloads derive from it alike.
 
-use chrono::{DateTime, Utc};
+use std::time::Duration;
+
+use chrono::{DateTime, Timelike as _, Utc};
 use serde::Serialize;
 
+use super::Moment;
 use super::event::Severity;
 use super::latency::LatencySummary;
 use super::names::NamedRow;
@@ -15,6 +18,8 @@ pub(super) struct Reading {
     pub(super) now: DateTime<Utc>,
     /// The running second; it is also how many are complete.
     pub(super) second: u64,
+    /// How much of the running second is over.
+    pub(super) into_second: Duration,
     /// In the order of [`Severity::ALL`].
     pub(super) by_severity: [u64; 4],
     pub(super) unique_types: u64,
@@ -41,6 +46,16 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    /// The end of the second that runs `now`, on either clock: until then the same counts make the
+    /// same figures.
+    pub(super) fn good_until(&self, now: Moment) -> Moment {
+        let into_wall_second = Duration::from_nanos(u64::from(now.wall.nanosecond() % NANOS));
+        Moment {
+            wall: now.wall + (SECOND - into_wall_second),
+            steady: now.steady + SECOND.saturating_sub(self.into_second),
+        }
+    }
+
     pub(super) fn total(&self) -> u64 {
         self.by_severity.iter().sum()
     }
@@ -125,3 +140,6 @@ impl From<[u64; 4]> for BySeverity {
         Self { info, warning, error, critical }
     }
 }
+
+const SECOND: Duration = Duration::from_secs(1);
+const NANOS: u32 = 1_000_000_000;

@@ -88,12 +88,16 @@ pub struct PageRequest {
 }
 
 impl PageRequest {
-    /// Parses the query parameters `page` (from 0; default 0) and `size` (1 to 100; default 20).
+    /// Parses the query parameters `page` (from 0; default 0) and `size` (1 to 100; default 20); an
+    /// empty one is its default, as with Spring.
     ///
     /// # Errors
     /// Each parameter that is no number or out of its range, with the reason.
     pub fn parse(page: Option<&str>, size: Option<&str>) -> Result<Self, Rejected> {
-        let number = |text: Option<&str>, default| text.map_or(Some(default), |text| text.trim().parse::<usize>().ok());
+        let number = |text: Option<&str>, default| match text.map(str::trim) {
+            None | Some("") => Some(default),
+            Some(text) => text.parse::<usize>().ok(),
+        };
         let mut errors = FieldErrors::default();
         let page = number(page, 0).filter(|page| *page <= MAX_PAGE);
         if page.is_none() {

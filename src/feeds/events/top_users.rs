@@ -22,12 +22,13 @@ pub(super) struct TopUsers {
     users: Vec<TopUser>,
     // By count; of equals the one followed first is the higher.
     order: BTreeSet<(u64, Reverse<usize>)>,
+    overflowed: u64,
 }
 
 impl TopUsers {
     pub(super) fn new(capacity: usize) -> Self {
         let (key, places) = (RandomState::new(), BTreeMap::new());
-        Self { capacity, key, places, users: Vec::new(), order: BTreeSet::new() }
+        Self { capacity, key, places, users: Vec::new(), order: BTreeSet::new(), overflowed: 0 }
     }
 
     pub(super) fn note(&mut self, user_id: impl Into<Arc<str>>, now: DateTime<Utc>) {
@@ -40,7 +41,9 @@ impl TopUsers {
             self.places.insert(key, place);
             self.users.push(TopUser { user_id, event_count: 1, last_seen: now });
             self.order.insert((1, Reverse(place)));
-        } else if let Some((_, Reverse(place))) = self.order.first().copied() {
+        } else {
+            self.overflowed += 1;
+            let Some((_, Reverse(place))) = self.order.first().copied() else { return };
             if let Some(user) = self.users.get_mut(place) {
                 let before = std::mem::replace(&mut user.user_id, user_id);
                 let before = self.key_of(&before);
@@ -49,6 +52,11 @@ impl TopUsers {
             }
             self.count(place, now);
         }
+    }
+
+    /// Events of users who were not followed when they came, because of the capacity.
+    pub(super) fn overflowed(&self) -> u64 {
+        self.overflowed
     }
 
     fn key_of(&self, user_id: &Arc<str>) -> (u64, Arc<str>) {

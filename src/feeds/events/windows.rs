@@ -68,7 +68,7 @@ pub(super) struct Sum {
     pub(super) events: u64,
     pub(super) errors: u64,
     latencies: u64,
-    latency_us: u64,
+    latency_us: u128,
 }
 
 impl Sum {
@@ -77,7 +77,7 @@ impl Sum {
         self.errors += u64::from(is_error);
         if let Some(latency) = latency {
             self.latencies += 1;
-            self.latency_us = self.latency_us.saturating_add(latency.micros());
+            self.latency_us = self.latency_us.saturating_add(latency.micros().into());
         }
     }
 
@@ -90,19 +90,29 @@ impl Sum {
 
     /// Mean latency in milliseconds.
     pub(super) fn avg_latency(&self) -> f64 {
-        mean_ms(self.latency_us.into(), self.latencies)
+        mean_ms(self.latency_us, self.latencies)
     }
 
     /// Errors in percent of the events.
     pub(super) fn error_rate(&self) -> f64 {
         percent(self.errors, self.events)
     }
+
+    /// As [`Self::error_rate`], for thresholds: 5.002 % is above 5 %.
+    pub(super) fn exact_error_rate(&self) -> f64 {
+        exact_percent(self.errors, self.events)
+    }
 }
 
 /// `part` of `whole` in percent, to two decimals; zero of nothing.
-#[expect(clippy::cast_precision_loss, reason = "a share to two decimals")]
 pub(super) fn percent(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { round2(part as f64 * 100.0 / whole as f64) }
+    round2(exact_percent(part, whole))
+}
+
+/// `part` of `whole` in percent; zero of nothing.
+#[expect(clippy::cast_precision_loss, reason = "a share")]
+pub(super) fn exact_percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
 }
 
 /// `events` per second over that many seconds, to two decimals; zero over no time.

@@ -23,7 +23,7 @@ fn names_beyond_the_limit_count_as_other() {
     assert_eq!(payload["latencyMetrics"]["byType"]["other"]["avg"], 8.0);
     assert_eq!(payload["summary"]["uniqueEventTypes"], 5);
     assert_eq!(payload["summary"]["uniqueSources"], 4);
-    assert_eq!(feed.events.overflow(), Overflow { event_types: 4, sources: 4 });
+    assert_eq!(feed.events.overflow(), Overflow { event_types: 4, sources: 4, users: 0 });
 }
 
 #[test]
@@ -46,6 +46,7 @@ fn limits_of_zero_count_all_as_other_and_follow_nobody() {
     assert_eq!(payload["eventsByType"], json!({"other": 1}));
     assert_eq!(payload["eventsBySource"], json!({"other": 1}));
     assert_eq!((&payload["topUsers"], &payload["summary"]["uniqueUsers"]), (&json!([]), &json!(1)));
+    assert_eq!(feed.events.overflow(), Overflow { event_types: 1, sources: 1, users: 1 });
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn payload_of_five_events_is_as_computed_by_hand() {
             "errorsByType": [{"name": "payment.failed", "count": 1, "percentage": 100.0}],
             "errorsBySource": [{"name": "payment-service", "count": 1, "percentage": 100.0}]},
         // 20000 µs lies in the bucket 19968..=20095.
-        "performance": {"avgLatency": 25.0, "p50": 20.095, "p95": 40.0, "p99": 40.0, "maxLatency": 40.0, "minLatency": 10.0},
+        "performance": {"avgLatency": 25.0, "p50": 20.0, "p95": 40.0, "p99": 40.0, "maxLatency": 40.0, "minLatency": 10.0},
         "anomalies": [{"severity": "critical", "type": "high_error_rate",
             "message": "20 % of the events of the last 5 minutes are errors (above 10 %)",
             "threshold": 10.0, "currentValue": 20.0, "detectedAt": "2026-01-12T14:00:12.900Z"}],
@@ -113,6 +113,27 @@ fn latency_is_an_anomaly_above_one_second_and_critical_above_five() {
     feed.send(0, &with_latency(2500.0));
     let message = feed.payload(0)["anomalies"][0]["message"].clone();
     assert_eq!(message, "The 95th percentile of latency is 2500 ms (above 1000 ms)");
+}
+
+#[test]
+fn five_percent_of_slow_events_are_no_anomaly() {
+    let feed = Feed::dashboard();
+    (0..95).for_each(|_| feed.send(0, &with_latency(1000.0)));
+    (0..5).for_each(|_| feed.send(0, &with_latency(2000.0)));
+    let payload = feed.payload(0);
+    assert_eq!((&payload["performance"]["p95"], grade(&payload, "high_latency")), (&json!(1000.0), None));
+}
+
+#[test]
+fn thresholds_are_passed_by_what_rounds_to_them() {
+    // 1001 of 20,019 are 5.0002 %.
+    let feed = Feed::dashboard();
+    (0..1001).for_each(|_| feed.send(0, &error_event()));
+    feed.plain(0, 19_018);
+    let payload = feed.payload(0);
+    assert_eq!(payload["errorAnalysis"]["errorRate"], 5.0);
+    assert_eq!(payload["summary"]["systemHealth"], "degraded");
+    assert!(grade(&payload, "high_error_rate").is_some());
 }
 
 #[test]

@@ -42,14 +42,12 @@ fn payload_of_six_events_is_as_computed_by_hand() {
     feed.send(5400, &json!({"eventType": "api.slow", "source": "api-gateway", "severity": "WARNING"}));
     feed.send(6000, &json!({"eventType": "api.slow", "source": "api-gateway", "userId": "bob"}));
 
-    // Latencies 10, 20, 40: mean 23.333. A percentile is the upper edge of its bucket, within
-    // [min, max]; buckets are 64 µs wide from 8192 µs on (10000 lies in 9984..=10047) and 128 µs
-    // from 16384 on (20000 lies in 19968..=20095).
+    // Latencies 10, 20, 40: mean 23.333. Percentiles by nearest rank.
     // Complete seconds: 12; the last ten are 2..12 with all 6 events.
     // Errors: 2 of 6 = 33.33 %.
     let all = json!({"events": 6, "avgLatency": 23.333, "errorRate": 33.33});
     let zero = json!({"p50": 0.0, "p95": 0.0, "p99": 0.0, "avg": 0.0});
-    let login = json!({"p50": 10.047, "p95": 20.0, "p99": 20.0, "avg": 15.0});
+    let login = json!({"p50": 10.0, "p95": 20.0, "p99": 20.0, "avg": 15.0});
     let failed = json!({"p50": 40.0, "p95": 40.0, "p99": 40.0, "avg": 40.0});
     let expected = json!({
         "summary": {"totalEvents": 6, "eventsPerSecond": 0.6, "avgLatency": 23.333, "errorRate": 33.33,
@@ -58,7 +56,7 @@ fn payload_of_six_events_is_as_computed_by_hand() {
         "eventsBySource": {"auth-service": 2, "payment-service": 2, "api-gateway": 2},
         "eventsBySeverity": {"INFO": 3, "WARNING": 1, "ERROR": 1, "CRITICAL": 1},
         "latencyMetrics": {
-            "overall": {"p50": 20.095, "p95": 40.0, "p99": 40.0, "avg": 23.333, "min": 10.0, "max": 40.0, "sampleCount": 3},
+            "overall": {"p50": 20.0, "p95": 40.0, "p99": 40.0, "avg": 23.333, "min": 10.0, "max": 40.0, "sampleCount": 3},
             "byType": {"user.login": login, "payment.failed": failed, "api.slow": zero},
             "bySource": {"auth-service": login, "payment-service": failed, "api-gateway": zero}},
         "errorMetrics": {"totalErrors": 2, "errorRate": 33.33,

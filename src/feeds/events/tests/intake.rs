@@ -119,16 +119,6 @@ fn what_is_no_batch_is_refused_whole() {
 }
 
 #[test]
-fn oversized_event_spoils_only_itself() {
-    let feed = Feed::documented();
-    let batch = json!([plain(), {"eventType": "a", "source": "b", "metadata": {"x": "y".repeat(65_536)}}]).to_string();
-    let outcome = feed.events.accept_batch_json(batch.as_bytes(), feed.clock.at(0)).unwrap();
-    assert_eq!(outcome.accepted(), 1);
-    let errors = &outcome.results[1].as_ref().unwrap_err().errors;
-    assert!(errors.reason("body").unwrap().starts_with("must be at most 65536 octets, has "), "{errors}");
-}
-
-#[test]
 fn stomp_body_is_one_event_or_an_array() {
     let feed = Feed::documented();
     let send = |text: &str| feed.events.accept_stomp(text.as_bytes(), feed.clock.at(0));

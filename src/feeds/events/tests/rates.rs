@@ -176,10 +176,50 @@ fn straggler_counts_where_its_second_is_still_known() {
 fn who_asks_in_between_gets_every_event_accepted_before() {
     let feed = Feed::documented();
     let empty = feed.events.snapshot(feed.clock.at(1000));
-    assert_eq!(feed.events.current(feed.clock.at(1500)), empty, "nothing happened: the octets of the period");
+    assert_eq!(feed.events.current(feed.clock.at(1999)), empty, "nothing happened: the octets of the period");
     feed.events.accept_json(error_event().to_string().as_bytes(), feed.clock.at(1600)).unwrap();
     let current: Value = serde_json::from_slice(&feed.events.current(feed.clock.at(1600))).unwrap();
     assert_eq!(current["summary"]["totalEvents"], 1);
+}
+
+#[test]
+fn who_asks_in_between_gets_the_rates_of_the_second_that_runs() {
+    let feed = Feed::documented();
+    feed.plain(500, 4);
+    for (at, rate) in [(500, 0.0), (999, 0.0), (1000, 4.0), (1999, 4.0), (2000, 2.0)] {
+        let current: Value = serde_json::from_slice(&feed.events.current(feed.clock.at(at))).unwrap();
+        assert_eq!(current["summary"]["eventsPerSecond"], rate, "{at}");
+    }
+}
+
+#[test]
+fn who_cannot_wait_shares_what_was_made_where_making_takes_more_than_a_fifth_of_a_core() {
+    let feed = Feed::documented();
+    let payloads = &feed.events.payloads;
+    let now = feed.clock.at(0);
+    let costly = || {
+        std::thread::sleep(Duration::from_millis(1));
+        feed.events.payload(now)
+    };
+    let mut made = 0;
+    while payloads.pause(now).is_zero() {
+        feed.plain(0, 1);
+        payloads.make_in_between(now, true, costly);
+        made += 1;
+    }
+    assert!((1..=100).contains(&made), "{made}");
+    feed.plain(0, 1);
+    assert_eq!(feed.events.current(now), feed.events.last());
+    assert_eq!(total(&feed.events.last()), made);
+    // Who can wait gets his own events, and after the pause so do all.
+    assert_eq!(total(&feed.events.current_for_all(now)), made + 1);
+    feed.plain(0, 1);
+    let later = feed.clock.at(u64::try_from(payloads.pause(now).as_millis()).unwrap() + 1);
+    assert_eq!(total(&feed.events.current(later)), made + 2);
+}
+
+fn total(payload: &[u8]) -> u64 {
+    serde_json::from_slice::<Value>(payload).unwrap()["summary"]["totalEvents"].as_u64().unwrap()
 }
 
 #[test]
