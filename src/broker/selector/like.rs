@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use memchr::memmem::{self, Finder};
+use memchr::memmem::Finder;
 
 /// A pattern that is ready to be looked for: in one pass over the text for all of it, however it is
 /// made.
