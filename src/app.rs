@@ -144,6 +144,10 @@ impl App {
         let sources = new_sources(&config, &broker);
         let stop = Stop::default();
         let listeners = (listeners, tcp_listeners);
+        if let Some(events) = &events {
+            // Before anybody is served: who subscribes has a value at once.
+            metrics::publish(&broker, events, &config.metrics.destination).await;
+        }
         let shards = start_shards(&config, &broker, events.as_ref(), &sources, listeners, &in_use, &stop)
             .map_err(AppError::Shard)?;
         let mut feeds = start_feeds(&config, is_demo, &broker, events.clone());

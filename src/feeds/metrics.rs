@@ -32,11 +32,11 @@ pub fn handlers(events: &Arc<Events>, destination: &Destination) -> HashMap<&'st
 }
 
 /// Publishes the aggregate to `destination` as its retained value, each period, on the period
-/// of the wall clock, and once at once; never ends.
+/// of the wall clock; never ends.
 pub async fn publish_periodically(broker: Broker, events: Arc<Events>, destination: Destination, period: Duration) {
     loop {
-        publish(&broker, &events, &destination).await;
         tokio::time::sleep(until_next(now_ms(), period)).await;
+        publish(&broker, &events, &destination).await;
     }
 }
 
