@@ -4,7 +4,7 @@
     benches/figures.py                 prints the tables
     benches/figures.py --write         puts them into README.md
     --seconds N   one run of flat out (default 3); --runs N, medians of which are shown (default 3)
-    --only NAME   some of: ratio, main, half, slow, send, idle, stand
+    --only NAME   some of: ratio, main, half, slow, send, idle, stand; or deflate, which else comes with --write
 
 The broker runs with one shard on core 0, the floor (`stompbox bench floor`) on the same core and in
 turn with it, the load generator on core 1. Machines are shared and noisy: read the ratio, not the
@@ -188,6 +188,24 @@ def idle(args):
                   f"{run['kib_per_connection_after_broadcast']:.2f}", f"{run['broker']['cores'] * 1e6 / count:.2f}")
 
 
+def deflate(args):
+    print_row("1,000 subscribers, 30 KB of metrics, flat out", "octets per delivery", "compressed", "times fewer",
+              "broker, µs CPU per delivery", "compressed, µs", "ratio", "lost, doubled, late")
+    print_row(*["---"] * 8)
+    with broker() as ours:
+        for name, ids in (("one subscription id", 1), ("100 subscription ids", 100)):
+            options = {"size": 30000, "body": "metrics", "ids": ids, "duration": args.seconds}
+            plain, compressed = [], []
+            for _ in range(args.runs):
+                plain.append(load(ours, BROKER, "fanout", **options))
+                compressed.append(load(ours, BROKER, "fanout", deflate=True, **options))
+            octets = [median(run["octets_per_delivery"] for run in runs) for runs in (plain, compressed)]
+            print_row(
+                name, f"{octets[0]:,.0f}", f"{octets[1]:,.0f}", f"{octets[0] / octets[1]:.2f}",
+                f"{median(map(cpu, plain)):.2f}", f"{median(map(cpu, compressed)):.2f}",
+                f"{median(cpu(b) / cpu(a) for a, b in zip(plain, compressed)):.2f}", lost(plain + compressed))
+
+
 def stand(args):
     with broker() as ours:
         run = load(ours, BROKER, "idle", subscribers=19000, duration=15, size=30000, broadcast=True)
@@ -199,15 +217,16 @@ def print_row(*cells):
     print("| " + " | ".join(map(str, cells)) + " |")
 
 
-TABLES = {"ratio": ratio, "main": main_job, "half": half, "slow": slow, "send": send, "idle": idle, "stand": stand}
-MARKED = re.compile(r"(<!-- figures: benches/figures.py --write -->\n).*(<!-- end of figures -->\n)", re.DOTALL)
+TABLES = {"ratio": ratio, "main": main_job, "half": half, "slow": slow, "send": send, "idle": idle, "stand": stand, "deflate": deflate}
+# It stands in a place of its own.
+ELSEWHERE = ["--only", "deflate"]
 
 
 def tables(args):
     model = next((line.split(": ")[1] for line in open("/proc/cpuinfo") if line.startswith("model name")), "").strip()
     date = time.strftime("%F", time.gmtime())
     print(f"{date}, {os.cpu_count()} cores, {model}, Linux {os.uname().release}; printed by `{command(args)}`:")
-    wanted = args.only or TABLES
+    wanted = args.only or [name for name in TABLES if name not in ELSEWHERE]
     printed = {}
     # What a busy machine disturbs most comes last: it may have come to rest by then.
     for name in reversed([name for name in TABLES if name in wanted]):
@@ -237,13 +256,22 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if not args.write:
         return tables(args)
-    out = subprocess.run([__file__, *(a for a in sys.argv[1:] if a != "--write")], stdout=subprocess.PIPE, text=True, check=True).stdout
-    print(out)
+    if args.only not in (None, ["deflate"]):
+        sys.exit("--write puts in whole places: all tables, or --only deflate")
+    times = [f"--{name}={getattr(args, name)}" for name in ("seconds", "runs") if getattr(args, name) != parser.get_default(name)]
+    for only in [ELSEWHERE] if args.only else [[], ELSEWHERE]:
+        out = subprocess.run([__file__, *only, *times], stdout=subprocess.PIPE, text=True, check=True).stdout
+        print(out)
+        put_into_readme(" ".join(["benches/figures.py", *only, "--write"]), out)
+
+
+def put_into_readme(mark, out):
+    place = re.compile(rf"(<!-- figures: {re.escape(mark)} -->\n).*?(<!-- end of figures -->\n)", re.DOTALL)
     readme = ROOT / "README.md"
     text = readme.read_text()
-    if not MARKED.search(text):
-        sys.exit("README.md has no place for the figures")
-    readme.write_text(MARKED.sub(lambda marks: marks[1] + out.rstrip() + "\n" + marks[2], text))
+    if not place.search(text):
+        sys.exit(f"README.md has no place for {mark}")
+    readme.write_text(place.sub(lambda marks: marks[1] + out.rstrip() + "\n" + marks[2], text))
 
 
 main()

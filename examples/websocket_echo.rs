@@ -2,8 +2,9 @@
 //!
 //!     cargo run --release --example websocket_echo [ADDRESS]     default 127.0.0.1:9001
 //!
-//! Text comes back as text and binary as binary, compressed where the client offers that. With
-//! Autobahn's suite: `wstest -m fuzzingclient` with `"servers": [{"url": "ws://127.0.0.1:9001"}]`.
+//! Text comes back as text and binary as binary, compressed where the client offers that. What is
+//! longer than a head leaves as a broadcast does: a head of its own in front of a tail that was
+//! made in steps. With Autobahn's suite: `wstest -m fuzzingclient` with `"servers": [{"url": "ws://127.0.0.1:9001"}]`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::upgrade::OnUpgrade;
-use stompbox::message::Image;
+use stompbox::message::{Framing, Image, Tail};
 use stompbox::net::accept::Listener;
 use stompbox::net::http::{RequestBody, Settings as HttpSettings, serve, upgraded};
 use stompbox::net::io::Ended;
@@ -69,8 +70,8 @@ async fn echo(socket: &mut WebSocket) -> io::Result<()> {
     let framing = socket.framing(&WebSocketFraming);
     loop {
         let answer = match poll_fn(|cx| socket.poll_event(cx)).await {
-            SocketEvent::Text(text) => framing.whole(&text, true),
-            SocketEvent::Binary(octets) => framing.whole(&octets, false),
+            SocketEvent::Text(text) => image(framing, &text, true),
+            SocketEvent::Binary(octets) => image(framing, &octets, false),
             SocketEvent::Reply(octets) => octets.into(),
             SocketEvent::Ended(Ended::Violation { farewell, .. }) => {
                 write(socket, farewell.into()).await?;
@@ -83,6 +84,21 @@ async fn echo(socket: &mut WebSocket) -> io::Result<()> {
         };
         write(socket, answer).await?;
     }
+}
+
+fn image(framing: &dyn Framing, octets: &Bytes, is_text: bool) -> Image {
+    if octets.len() <= HEAD_BYTES {
+        return framing.whole(octets, is_text);
+    }
+    let (head, tail) = (&octets[..HEAD_BYTES], octets.slice(HEAD_BYTES..));
+    let tail = tail_of(framing, &tail, is_text);
+    Image { head: framing.head(head, &tail, is_text), tail: tail.octets }
+}
+
+fn tail_of(framing: &dyn Framing, tail: &Bytes, is_text: bool) -> Tail {
+    let making = framing.making(tail, is_text).filter(|_| framing.takes_steps(tail.len()));
+    let made = making.and_then(|mut making| std::iter::repeat_with(|| making.advance(&mut 1)).flatten().next());
+    made.unwrap_or_else(|| framing.tail(tail, is_text))
 }
 
 async fn gone(socket: &WebSocket) {
@@ -103,5 +119,8 @@ const SETTINGS: Settings = Settings {
     ping: Duration::ZERO,
     deflate: Some(deflate::Settings { level: 6, min_bytes: 0 }),
 };
+
+/// As long as that of a MESSAGE.
+const HEAD_BYTES: usize = 100;
 
 const LINGER: Duration = Duration::from_secs(1);

@@ -80,7 +80,14 @@ const LIMITS_ELSEWHERE: [(&str, &str); 16] = [
 ];
 
 #[test]
-fn every_case_and_test_of_the_conformance_table_exists() {
+fn every_case_and_test_of_the_conformance_tables_exists() {
+    for (heading, least) in [("## STOMP conformance", 100), ("## WebSocket conformance", 30)] {
+        cases_and_tests_exist(heading, least);
+    }
+}
+
+/// Of the table below that heading, which has more than so many of them.
+fn cases_and_tests_exist(heading: &str, least: usize) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let sources = sources();
     let is_there = |name: &str| {
@@ -89,12 +96,12 @@ fn every_case_and_test_of_the_conformance_table_exists() {
                 .iter()
                 .any(|start| sources.iter().any(|source| source.contains(start)))
     };
-    let below = README.lines().skip_while(|line| *line != "## STOMP conformance").skip(1);
+    let below = README.lines().skip_while(|line| *line != heading).skip(1);
     let rows = below.take_while(|line| !line.starts_with('#')).filter(|line| line.starts_with("| ")).skip(1);
     let cells: Vec<&str> = rows.filter_map(|row| row.trim_end_matches(" |").rsplit(" | ").next()).collect();
     let names = cells.iter().flat_map(|cell| cell.split('`').skip(1).step_by(2)).filter(|name| !name.contains('/'));
     let names: BTreeSet<&str> = names.collect();
-    assert!(names.len() > 100, "only {names:?}");
+    assert!(names.len() > least, "only {names:?}");
     let missing: Vec<_> = names.iter().filter(|name| !is_there(name)).collect();
     assert!(missing.is_empty(), "in the table alone: {missing:?}");
 }

@@ -1,6 +1,7 @@
 //! `stompbox bench`: a load generator for any STOMP broker, and the floor to hold it against.
 
 mod arrivals;
+mod body;
 mod client;
 mod floor;
 mod load;
@@ -11,15 +12,21 @@ mod report;
 mod scan;
 mod ticks;
 
+use std::cell::Cell;
 use std::error::Error;
+use std::fmt::{self, Display, Formatter};
 use std::io::{self, IsTerminal as _, Write as _};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::str::FromStr;
-use std::time::Duration;
+use std::thread::LocalKey;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
 use tokio::runtime;
 use tokio::task::LocalSet;
+
+use self::body::BodyKind;
+use crate::net::clock;
 
 /// What `bench` takes.
 #[derive(Debug, Args)]
@@ -50,9 +57,12 @@ enum Scenario {
 /// What a scenario takes.
 #[derive(Debug, Clone, Args)]
 struct LoadArgs {
-    /// The broker.
+    /// The broker: a name or an address, and the port.
     #[arg(long, default_value = "127.0.0.1:8080")]
-    target: SocketAddr,
+    target: Target,
+    /// The virtual host that CONNECT names; RabbitMQ's is /, and most others take any.
+    #[arg(long, default_value = "/")]
+    host: String,
     /// The path of the WebSocket or SockJS mount.
     #[arg(long, default_value = "/ws")]
     path: String,
@@ -68,18 +78,21 @@ struct LoadArgs {
     /// Topics, in `pubsub`.
     #[arg(long, default_value_t = 100)]
     topics: usize,
-    /// Octets of a body, at least 60.
+    /// Octets of a body, at least 60; of metrics, 1000.
     #[arg(long, default_value_t = 1000)]
     size: usize,
+    /// What stands in a body; it matters to what compresses.
+    #[arg(long, value_enum, default_value_t = BodyKind::Plain)]
+    body: BodyKind,
     /// Messages a second of all publishers together; without it, flat out: the next burst, to
     /// each topic, when all subscribers have the last.
-    #[arg(long)]
+    #[arg(long, value_parser = above_zero)]
     rate: Option<f64>,
     /// Messages of one burst to one topic, flat out; they leave in one write.
     #[arg(long, default_value_t = 1)]
     burst: usize,
     /// How long to measure, in seconds.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = above_zero)]
     duration: f64,
     /// Different subscription ids.
     #[arg(long, default_value_t = 1)]
@@ -152,6 +165,38 @@ impl FromStr for HeartBeat {
     }
 }
 
+/// Where a broker listens.
+#[derive(Debug, Clone)]
+struct Target {
+    /// As it was given; requests name it.
+    name: String,
+    /// To be tried one after the other.
+    addresses: Vec<SocketAddr>,
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = text.to_socket_addrs().map_err(|error| format!("{error}; it must be such as localhost:8080"))?;
+        let mut addresses: Vec<_> = found.collect();
+        // Of a `localhost` that has both, more brokers listen on this one.
+        addresses.sort_by_key(SocketAddr::is_ipv6);
+        Ok(Self { name: text.to_owned(), addresses })
+    }
+}
+
+impl Display for Target {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+fn above_zero(text: &str) -> Result<f64, &'static str> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
+    number.ok_or("it must be a number above 0")
+}
+
 /// How a client connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Transport {
@@ -191,7 +236,8 @@ impl LoadArgs {
     }
 }
 
-/// On a terminal, one line that is written over; elsewhere only what ends a line.
+/// Tells how far it is. On a terminal, in one line that is written over; elsewhere every few
+/// seconds in a line of its own. What ends a line is told at once.
 fn progress(text: &str) {
     let mut stderr = io::stderr();
     if stderr.is_terminal() {
@@ -199,5 +245,25 @@ fn progress(text: &str) {
         let _ = stderr.flush();
     } else if text.ends_with('\n') {
         let _ = stderr.write_all(text.as_bytes());
+    } else if !text.is_empty() && is_due(&LAST_LINE, clock::now()) {
+        let _ = writeln!(stderr, "{text}");
     }
 }
+
+/// Whether the last line was long enough ago; the first is when the run begins.
+fn is_due(last: &'static LocalKey<Cell<Option<Instant>>>, now: Instant) -> bool {
+    let is_due = last.get().is_some_and(|last| now - last >= LINE_EVERY);
+    if is_due || last.get().is_none() {
+        last.set(Some(now));
+    }
+    is_due
+}
+
+thread_local! {
+    static LAST_LINE: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

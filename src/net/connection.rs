@@ -6,28 +6,59 @@
 //! # What a connection holds
 //!
 //! A raw WebSocket that is CONNECTED, has one subscription and is at rest, in octets on a 64-bit
-//! machine, largest first; the kernel's socket comes on top. Nothing else stays: buffers for
-//! reading and writing are the shard's, a frame's octets go with the frame, and a mailbox, a
-//! decoder or a reader that is empty has given its memory back.
+//! machine, largest first, as they are asked of the allocator, which rounds them up to 16, 32, 48,
+//! 64, 80, 96, 112, 128, and then by an eighth to a quarter; the kernel's socket comes on top.
+//! Buffers for reading and writing are the shard's, a frame's octets go with the frame, and a
+//! mailbox, a decoder or a reader that is empty has given its memory back.
 //!
 //! | octets | what |
 //! |---|---|
-//! | 1008 | `Connection<stomp::Session>`: of it the session, next line, and the mailbox, 64 |
-//! | (704) | `stomp::Session`: of it the decoder, next line, and the two heart-beats' clocks, 96 |
-//! | (192) | `stomp::Decoder` |
-//! | 384 | `RawWebSocket`, the transport: its reader, its queue of events, its socket's handle |
+//! | 1000 | `Connection<stomp::Session>`: of it the session, next line, and the mailbox, 64 |
+//! | (648) | `stomp::Session`: of it the decoder, next line, and the two heart-beats' clocks, 96 |
+//! | (168) | `stomp::Decoder` |
+//! | 432 | `Counted<RawWebSocket>`, the transport: its reader, its queue of events, its socket's handle; 48 are for counting |
 //! | 256 | tokio's record of the socket, on cache lines of its own |
 //! | 256 | tokio's task; of it the future that `Connection::run` makes, next line |
-//! | (128) | `Connection::run` |
-//! | 128 | `Sleep`, the one timer, for heart-beats and pings |
-//! | 64 | `stomp::Session`'s entry for the subscription, beside its name and its destination |
-//! | 64 | `Route`, in the shard's list of the destination's subscribers, which may be half empty |
-//! | 48 | the shard's `Place` for it, in a table that may be half empty |
-//! | 48 | the session's name, which CONNECTED tells |
-//! | 24 | the connection's own note of the subscription, for the day it leaves |
+//! | (96) | `Connection::run` |
+//! | 112 | `Sleep`, the one timer, for heart-beats and pings |
+//! | 96 | the connection's own notes of subscriptions, for the day it leaves: four at first, of 24 |
+//! | 56 | `SessionSeat`, its place under the limits |
+//! | 48 | `stomp::Session`'s entry for the subscription |
+//! | 32 | `Route`, in the shard's list of the destination's subscribers, which may be half empty |
+//! | 32 | its destination's name, of 15 octets and two counts |
+//! | 30 | the session's name, which CONNECTED tells |
+//! | 24 | the shard's `Place` for it, in a table that may be half empty |
+//! | 5 | the subscription's name |
 //!
-//! TCP has `Tcp`, 192 octets, for the WebSocket. What the memory of a process grows by for each
-//! connection is measured by `stompbox bench idle`.
+//! That is 2379 in all; rounded up, and with the tables' free places, `stompbox bench idle` finds
+//! some 2540 in the memory of the process.
+//!
+//! TCP has `Tcp`, 168 octets, for the transport, and SockJS on a WebSocket 512,
+//! `Counted<SockJsWebSocketIo>`.
+//!
+//! A session of SockJS that receives by xhr_streaming has all of that but the transport, and what
+//! the HTTP connection holds of its response:
+//!
+//! | octets | what |
+//! |---|---|
+//! | 8192 | hyper's buffer for heads that are written; 4096 of it are ever touched, and resident |
+//! | 8192 | hyper's buffer for what is read; likewise |
+//! | 2600 | the future that serves the HTTP connection: hyper's state of it, the limits and the request's answer |
+//! | 624 | the response's headers, whose table hyper keeps for the next |
+//! | 552 | `HttpSession`: of it the SockJS session, its queue and its deadlines |
+//! | 384 | tokio's task for that session |
+//! | 320 | hyper's queue of pieces to be written |
+//! | 224 | the queue of deliveries of that session |
+//! | 144 | the pipe from the session to the response's body |
+//! | 128 | tokio's task for the HTTP connection |
+//! | 112 | `Sleep`, that session's timer |
+//! | 64 | `Lane`, by which large responses take turns |
+//! | 64 | that session's queue of what it is to do |
+//! | 56 | `Counted<SessionIo>`, the transport, which is a handle of that session |
+//! | 56 | the HTTP connection's note of when it was last active |
+//! | 56 | hyper's box for the service |
+//! | 48 | hyper's box for the body |
+//! | 48 | the session's name in the path, and the clock that hyper asks, three times 16 |
 
 mod authenticating;
 mod bounds;

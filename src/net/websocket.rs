@@ -9,6 +9,8 @@ pub mod deflate;
 pub mod handshake;
 mod inflating;
 pub mod reader;
+#[cfg(test)]
+mod rules;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

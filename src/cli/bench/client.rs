@@ -1,19 +1,22 @@
 //! One STOMP client, as plain as can be.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::scan::{Scanner, TEXT, masked};
-use super::{HeartBeat, LoadArgs, Transport};
+use super::{HeartBeat, LoadArgs, Target, Transport, progress};
 
 /// A connected client: what it receives.
 pub(super) struct Client {
@@ -28,8 +31,25 @@ pub(super) struct Client {
 /// What it sends. All clones are one.
 #[derive(Clone)]
 pub(super) struct Sender {
-    stream: Rc<TcpStream>,
+    line: Rc<Line>,
     way: Way,
+}
+
+/// What answers pings and what publishes write in turns, so that neither stands within a frame
+/// of the other.
+struct Line {
+    stream: TcpStream,
+    turn: Mutex<()>,
+}
+
+/// Whether this broker answers SUBSCRIBE with RECEIPT; not all do. Of all clients of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Receipts {
+    /// None was waited for to its end yet.
+    #[default]
+    Unknown,
+    Sent,
+    Missing,
 }
 
 #[derive(Clone)]
@@ -40,7 +60,7 @@ enum Way {
 }
 
 struct Xhr {
-    target: SocketAddr,
+    target: Target,
     source: Option<IpAddr>,
     path: String,
 }
@@ -52,48 +72,72 @@ impl Client {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "--deflate goes with --transport ws alone"));
         }
         let source = (!args.source.is_empty()).then(|| args.source[number % args.source.len()]);
-        let stream = tcp(args.target, source).await?;
+        let stream = within("there was no connection", tcp(&args.target, source)).await?;
         // Unlike those of another run that is not over yet.
         let name = format!("bench{}-{number}", std::process::id());
         let (way, scanner, early) = match args.transport {
             Transport::Ws => {
-                let early = shake_hands(&stream, args.target, &args.path, args.deflate).await?;
+                let early = shake_hands(&stream, &args.target, &args.path, args.deflate).await?;
                 (Way::WebSocket { is_sockjs: false }, Scanner::raw(), early)
             }
             Transport::SockjsWebsocket => {
                 let path = format!("{}/000/{name}/websocket", args.path);
-                let early = shake_hands(&stream, args.target, &path, false).await?;
+                let early = shake_hands(&stream, &args.target, &path, false).await?;
                 (Way::WebSocket { is_sockjs: true }, Scanner::sockjs_websocket(), early)
             }
             Transport::SockjsXhrStreaming => {
                 let path = format!("{}/000/{name}", args.path);
-                let xhr = Rc::new(Xhr { target: args.target, source, path });
+                let xhr = Rc::new(Xhr { target: args.target.clone(), source, path });
                 let early = xhr.open(&stream).await?;
                 (Way::Xhr(xhr), Scanner::sockjs_streaming(), early)
             }
             Transport::Tcp => (Way::Tcp, Scanner::stream(), Vec::new()),
         };
-        let sender = Sender { stream: Rc::new(stream), way };
+        let sender = Sender { line: Rc::new(Line { stream, turn: Mutex::new(()) }), way };
         let mut client = Self { sender, scanner, octets: 0, frames: VecDeque::new() };
         client.scan(&early)?;
         let HeartBeat { send, receive } = client.sender.heart_beat(args);
-        let host = args.target.ip();
-        let mut connect = format!("CONNECT\naccept-version:1.2\nhost:{host}\nheart-beat:{send},{receive}\n");
+        let host = &args.host;
+        let mut connect = format!("CONNECT\naccept-version:1.0,1.1,1.2\nhost:{host}\nheart-beat:{send},{receive}\n");
         for (name, value) in [("login", &args.login), ("passcode", &args.passcode)] {
             if let Some(value) = value {
                 connect += &format!("{name}:{value}\n");
             }
         }
         client.sender.send(&[&format!("{connect}\n\0")]).await?;
-        let answer = client.next().await?;
+        let answer = within("CONNECT was not answered", client.next()).await?;
         if answer.starts_with(b"CONNECTED") { Ok(client) } else { Err(unexpected(&answer)) }
     }
 
-    /// Subscribes and waits until that is live.
-    pub(super) async fn subscribe(&mut self, id: &str, destination: &str, overflow: Option<&str>) -> io::Result<()> {
+    /// Subscribes and waits until that is live; where a broker sends no receipts, for a while.
+    pub(super) async fn subscribe(
+        &mut self,
+        id: &str,
+        destination: &str,
+        overflow: Option<&str>,
+        receipts: &Cell<Receipts>,
+    ) -> io::Result<()> {
         let overflow = overflow.map_or_else(String::new, |overflow| format!("overflow:{overflow}\n"));
         let frame = format!("SUBSCRIBE\nid:{id}\ndestination:{destination}\nreceipt:s\n{overflow}\n\0");
         self.sender.send(&[&frame]).await?;
+        if receipts.get() == Receipts::Unknown
+            && let Ok(received) = timeout(RECEIPT_PATIENCE, self.receipt()).await
+        {
+            receipts.set(Receipts::Sent);
+            return received;
+        }
+        match receipts.get() {
+            Receipts::Sent => within("SUBSCRIBE has no RECEIPT", self.receipt()).await,
+            Receipts::Unknown => {
+                receipts.set(Receipts::Missing);
+                progress("this broker sends no RECEIPT for SUBSCRIBE: from here on none is waited for\n");
+                Ok(())
+            }
+            Receipts::Missing => Ok(()),
+        }
+    }
+
+    async fn receipt(&mut self) -> io::Result<()> {
         loop {
             let answer = self.next().await?;
             match answer.as_ref() {
@@ -134,11 +178,11 @@ impl Client {
         for frame in self.frames.drain(..) {
             found(&frame);
         }
-        let stream = &self.sender.stream;
-        stream.readable().await?;
+        let line = &self.sender.line;
+        line.stream.readable().await?;
         BUFFER.with_borrow_mut(|buffer| {
             buffer.resize(BUFFER_BYTES, 0);
-            match stream.try_read(buffer) {
+            match line.stream.try_read(buffer) {
                 Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => {
                     self.octets += count as u64;
@@ -149,12 +193,12 @@ impl Client {
             }
         })?;
         if !self.scanner.reply.is_empty() {
-            write_all(stream, &std::mem::take(&mut self.scanner.reply)).await?;
+            line.write(&std::mem::take(&mut self.scanner.reply)).await?;
         }
         if std::mem::take(&mut self.scanner.is_over)
             && let Way::Xhr(xhr) = &self.sender.way
         {
-            write_all(stream, xhr.request("xhr_streaming").as_bytes()).await?;
+            line.write(xhr.request("xhr_streaming").as_bytes()).await?;
         }
         Ok(())
     }
@@ -170,16 +214,16 @@ impl Sender {
         match &self.way {
             Way::WebSocket { is_sockjs: false } => {
                 let octets: Vec<u8> = frames.iter().flat_map(|frame| masked(TEXT, frame.as_bytes())).collect();
-                write_all(&self.stream, &octets).await
+                self.line.write(&octets).await
             }
             Way::WebSocket { is_sockjs: true } => {
                 let mut octets = Vec::new();
                 for frame in frames {
                     octets.extend(masked(TEXT, serde_json::to_string(&[frame])?.as_bytes()));
                 }
-                write_all(&self.stream, &octets).await
+                self.line.write(&octets).await
             }
-            Way::Tcp => write_all(&self.stream, frames.concat().as_bytes()).await,
+            Way::Tcp => self.line.write(frames.concat().as_bytes()).await,
             Way::Xhr(xhr) => xhr.send(frames).await,
         }
     }
@@ -188,6 +232,13 @@ impl Sender {
     pub(super) fn heart_beat(&self, args: &LoadArgs) -> HeartBeat {
         let costs_a_request = matches!(self.way, Way::Xhr(_));
         HeartBeat { send: if costs_a_request { 0 } else { args.heart_beat.send }, ..args.heart_beat }
+    }
+}
+
+impl Line {
+    async fn write(&self, octets: &[u8]) -> io::Result<()> {
+        let _turn = self.turn.lock().await;
+        within("the broker took nothing", write_all(&self.stream, octets)).await
     }
 }
 
@@ -200,7 +251,7 @@ impl Xhr {
     async fn open(&self, stream: &TcpStream) -> io::Result<Vec<u8>> {
         write_all(stream, self.request("xhr_streaming").as_bytes()).await?;
         let mut is_open = false;
-        let read = read_until(stream, |read| {
+        let read = read_until(stream, "xhr_streaming was not answered", |read| {
             is_open = memchr::memmem::find(read, b"\no\n\r\n").is_some();
             let is_refused = read.len() >= OK.len() && !read.starts_with(OK);
             is_open || is_refused
@@ -217,25 +268,25 @@ impl Xhr {
         let head = format!(
             "POST {path}/xhr_send HTTP/1.1\r\nhost: {target}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
         );
-        let mut sender = tcp(self.target, self.source).await?;
+        let mut sender = within("there was no connection", tcp(&self.target, self.source)).await?;
         write_all(&sender, (head + &body).as_bytes()).await?;
         let mut answer = Vec::new();
-        sender.read_to_end(&mut answer).await?;
+        within("xhr_send was not answered", sender.read_to_end(&mut answer)).await?;
         if answer.starts_with(b"HTTP/1.1 204") { Ok(()) } else { Err(unexpected(&answer)) }
     }
 }
 
 /// Answers what came behind the answer's head.
-async fn shake_hands(stream: &TcpStream, target: SocketAddr, path: &str, deflate: bool) -> io::Result<Vec<u8>> {
+async fn shake_hands(stream: &TcpStream, target: &Target, path: &str, deflate: bool) -> io::Result<Vec<u8>> {
     let key = generate_key();
     let offer = if deflate { "sec-websocket-extensions: permessage-deflate\r\n" } else { "" };
     let request = format!(
         "GET {path} HTTP/1.1\r\nhost: {target}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
-         sec-websocket-version: 13\r\nsec-websocket-key: {key}\r\nsec-websocket-protocol: v12.stomp\r\n{offer}\r\n"
+         sec-websocket-version: 13\r\nsec-websocket-key: {key}\r\nsec-websocket-protocol: v12.stomp, v11.stomp, v10.stomp\r\n{offer}\r\n"
     );
     write_all(stream, request.as_bytes()).await?;
     let mut end = 0;
-    let mut read = read_until(stream, |read| {
+    let mut read = read_until(stream, "the WebSocket handshake was not answered", |read| {
         end = memchr::memmem::find(read, b"\r\n\r\n").map_or(0, |at| at + 4);
         end > 0
     })
@@ -247,10 +298,14 @@ async fn shake_hands(stream: &TcpStream, target: SocketAddr, path: &str, deflate
 }
 
 /// Reads until that is enough; answers all that was read.
-async fn read_until(stream: &TcpStream, mut is_enough: impl FnMut(&[u8]) -> bool) -> io::Result<Vec<u8>> {
+async fn read_until(
+    stream: &TcpStream,
+    or_else: &str,
+    mut is_enough: impl FnMut(&[u8]) -> bool,
+) -> io::Result<Vec<u8>> {
     let mut read = Vec::new();
     loop {
-        stream.readable().await?;
+        within(or_else, stream.readable()).await?;
         match stream.try_read_buf(&mut read) {
             Ok(0) => return Err(if read.is_empty() { io::ErrorKind::UnexpectedEof.into() } else { unexpected(&read) }),
             Ok(_) if is_enough(&read) => return Ok(read),
@@ -273,7 +328,20 @@ async fn write_all(stream: &TcpStream, mut octets: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-async fn tcp(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+async fn tcp(target: &Target, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let mut result = Err(io::ErrorKind::AddrNotAvailable.into());
+    for address in &target.addresses {
+        if source.is_none_or(|source| source.is_ipv4() == address.is_ipv4()) {
+            result = tcp_to(*address, source).await;
+        }
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+async fn tcp_to(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
     let socket = if target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(source) = source {
         socket.bind(SocketAddr::new(source, 0))?;
@@ -283,12 +351,29 @@ async fn tcp(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream
     Ok(stream)
 }
 
-fn unexpected(answer: &[u8]) -> io::Error {
+/// So that what a broker leaves unanswered has a name.
+async fn within<T>(or_else: &str, answer: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    match timeout(PATIENCE, answer).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            let text = format!("{or_else} within {} seconds", PATIENCE.as_secs());
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        }
+    }
+}
+
+pub(super) fn unexpected(answer: &[u8]) -> io::Error {
     let text = String::from_utf8_lossy(&answer[..answer.len().min(300)]).replace(['\0', '\r'], "").replace('\n', " | ");
     io::Error::other(format!("the broker answered: {text}"))
 }
 
 const OK: &[u8] = b"HTTP/1.1 200";
+
+/// For each answer. A hundred connect at the same time, and a broker may think of passwords.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// For the first RECEIPT: Spring's simple broker, for one, sends none.
+const RECEIPT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The answer to an upgrade, or the prelude of SockJS streaming.
 const MAX_HEAD_BYTES: usize = 16 * 1024;

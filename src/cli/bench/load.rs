@@ -1,16 +1,18 @@
 //! The scenarios: who connects, who subscribes to what, and what is measured.
 
+use std::cell::Cell;
 use std::error::Error;
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use tokio::task::{JoinSet, spawn_local};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::arrivals::{Arrivals, receive};
-use super::client::{Client, Sender};
+use super::body::Bodies;
+use super::client::{Client, Receipts, Sender};
 use super::process::{Usage, usage};
 use super::publish::{Topics, publish_all};
 use super::report::{Broker, Client as ClientCost, Latency, Report};
@@ -24,6 +26,7 @@ pub(super) async fn fanout(
     topics: usize,
     stalled: usize,
 ) -> Result<String, Box<dyn Error>> {
+    let bodies = Bodies::new(args.body, args.size)?;
     let empty = args.pid.and_then(usage);
     let clients = connect_all(args).await?;
     let name =
@@ -48,7 +51,7 @@ pub(super) async fn fanout(
     let own = usage(std::process::id());
     let begin = clock::now();
     let ticker = spawn_local(tell(Rc::clone(&arrivals), begin));
-    let sent = publish_all(args, &topics, &arrivals).await?;
+    let sent = publish_all(args, &bodies, &topics, &arrivals).await?;
     let took = clock::now() - begin;
     ticker.abort();
     progress("");
@@ -61,7 +64,7 @@ pub(super) async fn fanout(
         megabytes_per_second: (deliveries * args.size as u64) as f64 / 1e6 / took.as_secs_f64(),
         octets_per_delivery: (deliveries > 0).then(|| arrivals.octets() as f64 / deliveries as f64),
         latency_ms: Latency::of(&state.latency_us),
-        lost: sent.expected.saturating_sub(deliveries),
+        lost: arrivals.lost(sent.expected),
         duplicated: state.duplicated,
         reordered: state.reordered,
         lost_subscribers: state.lost_subscribers,
@@ -76,6 +79,7 @@ pub(super) async fn fanout(
 /// Connects, subscribes, and looks what that costs at rest; and, if asked, what is left of one
 /// broadcast.
 pub(super) async fn idle(args: &LoadArgs) -> Result<String, Box<dyn Error>> {
+    let bodies = Bodies::new(args.body, args.size)?;
     let empty = args.pid.and_then(usage);
     let clients = connect_all(args).await?;
     let clients = subscribe_all(args, clients, |_| args.destination.clone()).await?;
@@ -84,11 +88,13 @@ pub(super) async fn idle(args: &LoadArgs) -> Result<String, Box<dyn Error>> {
     for client in clients {
         spawn_local(receive(client, Rc::clone(&arrivals)));
     }
-    progress("at rest");
     let before = args.pid.and_then(usage);
     let own = usage(std::process::id());
     let begin = clock::now();
-    sleep(args.duration()).await;
+    while clock::now() - begin < args.duration() {
+        progress(&format!("{} connections at rest, {:.0} s", args.subscribers, (clock::now() - begin).as_secs_f64()));
+        sleep(args.duration().saturating_sub(clock::now() - begin).min(Duration::from_secs(1))).await;
+    }
     let took = clock::now() - begin;
     let mut report = Report {
         broker: broker(args, before, empty, took, (0, 0)),
@@ -98,11 +104,11 @@ pub(super) async fn idle(args: &LoadArgs) -> Result<String, Box<dyn Error>> {
     if args.broadcast {
         let once = LoadArgs { rate: Some(1.0), duration: 0.5, ..args.clone() };
         let topics = Topics { names: vec![args.destination.clone()], readers: vec![args.subscribers as u64] };
-        let sent = publish_all(&once, &topics, &arrivals).await?;
+        let sent = publish_all(&once, &bodies, &topics, &arrivals).await?;
         sleep(SETTLE).await;
         report.messages = sent.messages;
         report.deliveries = arrivals.deliveries();
-        report.lost = sent.expected.saturating_sub(arrivals.deliveries());
+        report.lost = arrivals.lost(sent.expected);
         let after = broker(args, before, empty, took, (0, 0));
         report.kib_per_connection_after_broadcast = after.map(|broker| broker.resident_kib_per_connection);
     }
@@ -165,17 +171,22 @@ async fn subscribe_all(
     destination: impl Fn(usize) -> String,
 ) -> io::Result<Vec<Client>> {
     let mut clients: Vec<Option<Client>> = clients.into_iter().map(Some).collect();
-    in_parallel(clients.len(), "subscribed", |number| {
+    let receipts = Rc::new(Cell::new(Receipts::default()));
+    let subscribed = in_parallel(clients.len(), "subscribed", |number| {
         let client = clients[number].take();
         let (id, destination) = (format!("sub-{}", number % args.ids.max(1)), destination(number));
-        let overflow = args.overflow.clone();
+        let (overflow, receipts) = (args.overflow.clone(), Rc::clone(&receipts));
         async move {
             let mut client = client.ok_or(io::ErrorKind::NotFound)?;
-            client.subscribe(&id, &destination, overflow.as_deref()).await?;
+            client.subscribe(&id, &destination, overflow.as_deref(), &receipts).await?;
             Ok(client)
         }
     })
-    .await
+    .await?;
+    if receipts.get() == Receipts::Missing {
+        sleep(SETTLE).await;
+    }
+    Ok(subscribed)
 }
 
 /// Runs that many tasks, a bounded number at a time, and keeps the order of their results.
@@ -187,21 +198,24 @@ async fn in_parallel<T: 'static, F: Future<Output = io::Result<T>> + 'static>(
     let mut running = JoinSet::new();
     let mut done: Vec<Option<T>> = (0..count).map(|_| None).collect();
     let mut next = 0;
-    for finished in 0..count {
+    let mut finished = 0;
+    while finished < count {
         while next < count && running.len() < PARALLEL {
             let number = next;
             let task = task(number);
             running.spawn_local(async move { (number, task.await) });
             next += 1;
         }
-        if let Some(joined) = running.join_next().await {
+        if let Ok(Some(joined)) = timeout(Duration::from_secs(1), running.join_next()).await {
             let (number, result) = joined.map_err(io::Error::other)?;
             let result = result.map_err(|error| io::Error::other(format!("connection {number}: {error}")))?;
             done[number] = Some(result);
+            finished += 1;
+            if finished % 100 != 0 {
+                continue;
+            }
         }
-        if finished % 500 == 0 {
-            progress(&format!("{what} {finished} of {count}"));
-        }
+        progress(&format!("{what} {finished} of {count}"));
     }
     progress(&format!("{what} {count} of {count}"));
     Ok(done.into_iter().flatten().collect())
@@ -224,15 +238,14 @@ async fn beat(args: LoadArgs, senders: Vec<Sender>) {
     }
 }
 
-/// Tells how far it is, each second; where every time is a new line, more seldom.
+/// Tells how far it is, each second.
 async fn tell(arrivals: Rc<Arrivals>, begin: Instant) {
-    let (every, end) = if io::stderr().is_terminal() { (1, "") } else { (5, "\n") };
     loop {
-        sleep(Duration::from_secs(every)).await;
+        sleep(Duration::from_secs(1)).await;
         let seconds = (clock::now() - begin).as_secs_f64();
         let deliveries = arrivals.deliveries();
         let rate = deliveries as f64 / seconds;
-        progress(&format!("{seconds:.0} s, {deliveries} deliveries, {rate:.0}/s{end}"));
+        progress(&format!("{seconds:.0} s, {deliveries} deliveries, {rate:.0}/s"));
     }
 }
 
@@ -241,5 +254,5 @@ const PARALLEL: usize = 100;
 
 const BEAT_TURN: Duration = Duration::from_millis(50);
 
-/// How long a broker may take to give memory back.
+/// How long a broker may take to give memory back, or to subscribe without a receipt.
 const SETTLE: Duration = Duration::from_secs(2);

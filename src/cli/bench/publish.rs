@@ -4,10 +4,13 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+use tokio::task::spawn_local;
 use tokio::time::sleep_until;
 
 use super::arrivals::{Arrivals, Stamp};
-use super::client::Client;
+use super::body::Bodies;
+use super::client::{Client, Sender, unexpected};
 use super::{LoadArgs, Transport};
 use crate::net::clock;
 
@@ -28,15 +31,53 @@ pub(super) struct Sent {
 ///
 /// With a rate, one message after the other, topics and publishers in turn. Without, a burst
 /// to each topic, all in one write for each publisher, and the next when all have the last.
-pub(super) async fn publish_all(args: &LoadArgs, topics: &Topics, arrivals: &Rc<Arrivals>) -> io::Result<Sent> {
+///
+/// # Errors
+/// The broker refused a publisher, and says why, or closed its connection.
+pub(super) async fn publish_all(
+    args: &LoadArgs,
+    bodies: &Bodies,
+    topics: &Topics,
+    arrivals: &Rc<Arrivals>,
+) -> io::Result<Sent> {
     let of_publisher = LoadArgs { transport: publisher_transport(args.transport), ..args.clone() };
     let mut publishers = Vec::new();
+    let (failed, mut failures) = mpsc::channel(1);
     for number in 0..args.publishers.clamp(1, usize::from(u16::MAX)) {
-        // Who is never read from is sent no heart-beats.
+        // A publisher that has much to send has no time for heart-beats.
         let quiet = LoadArgs { heart_beat: super::HeartBeat { send: 0, receive: 0 }, ..of_publisher.clone() };
-        publishers.push(Client::connect(&quiet, args.subscribers + number).await?);
+        let publisher = Client::connect(&quiet, args.subscribers + number).await?;
+        publishers.push(publisher.sender().clone());
+        spawn_local(watch(publisher, failed.clone()));
     }
-    let bodies = Body::new(args.size);
+    tokio::select! {
+        sent = send_all(args, &publishers, bodies, topics, arrivals) => sent,
+        Some(error) = failures.recv() => Err(error),
+    }
+}
+
+/// Reads what a publisher is told: pings are answered, and an ERROR ends the run.
+async fn watch(mut publisher: Client, failed: mpsc::Sender<io::Error>) {
+    let error = loop {
+        match publisher.next().await {
+            Ok(frame) if frame.starts_with(b"ERROR") => break unexpected(&frame),
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    // The first tells why.
+    let _ = failed.try_send(io::Error::new(error.kind(), format!("a publisher was lost: {error}")));
+}
+
+async fn send_all(
+    args: &LoadArgs,
+    publishers: &[Sender],
+    bodies: &Bodies,
+    topics: &Topics,
+    arrivals: &Rc<Arrivals>,
+) -> io::Result<Sent> {
+    // For each topic those of each publisher.
+    let mut numbers = vec![vec![0; publishers.len()]; topics.names.len()];
     let begin = clock::now();
     let end = begin + args.duration();
     let mut sent = Sent { messages: 0, expected: 0 };
@@ -45,6 +86,9 @@ pub(super) async fn publish_all(args: &LoadArgs, topics: &Topics, arrivals: &Rc<
             Some(rate) => begin + Duration::from_secs_f64(sent.messages as f64 / rate),
             None => clock::now(),
         };
+        if intended >= end {
+            break;
+        }
         sleep_until(intended.into()).await;
         let count = match args.rate {
             Some(_) => 1,
@@ -52,9 +96,11 @@ pub(super) async fn publish_all(args: &LoadArgs, topics: &Topics, arrivals: &Rc<
         };
         let mut frames: Vec<Vec<String>> = vec![Vec::new(); publishers.len()];
         for _ in 0..count {
-            let number = sent.messages;
-            let topic = number as usize % topics.names.len();
-            let publisher = if topics.names.len() == 1 { number as usize } else { topic } % publishers.len();
+            let turn = sent.messages as usize;
+            let topic = turn % topics.names.len();
+            let publisher = if topics.names.len() == 1 { turn } else { topic } % publishers.len();
+            let number = numbers[topic][publisher];
+            numbers[topic][publisher] += 1;
             let intended_us = u64::try_from((intended - arrivals.begin).as_micros()).unwrap_or(u64::MAX);
             let stamp = Stamp { publisher: u16::try_from(publisher).unwrap_or(0), number, intended_us };
             frames[publisher].push(bodies.frame(&topics.names[topic], stamp));
@@ -63,7 +109,7 @@ pub(super) async fn publish_all(args: &LoadArgs, topics: &Topics, arrivals: &Rc<
         }
         for (publisher, frames) in publishers.iter().zip(&frames) {
             if !frames.is_empty() {
-                publisher.sender().send(&frames.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+                publisher.send(&frames.iter().map(String::as_str).collect::<Vec<_>>()).await?;
             }
         }
         if args.rate.is_none() {
@@ -83,48 +129,5 @@ fn publisher_transport(transport: Transport) -> Transport {
     }
 }
 
-/// What stands behind the stamp in each body, as JSON would go on.
-struct Body(String);
-
-impl Body {
-    fn new(size: usize) -> Self {
-        let stamp = Stamp { publisher: 0, number: 0, intended_us: 0 }.write();
-        let size = size.saturating_sub(stamp.len());
-        let mut body = String::from("\",\"data\":[");
-        let mut value = 0;
-        while body.len() + 30 < size {
-            body += &format!("{{\"name\":\"m{value}\",\"v\":{value}}},");
-            value += 1;
-        }
-        while body.len() + 3 < size {
-            body.push('0');
-        }
-        Self(body + "0]}")
-    }
-
-    fn frame(&self, destination: &str, stamp: Stamp) -> String {
-        let (stamp, rest) = (stamp.write(), &self.0);
-        let length = stamp.len() + rest.len();
-        format!(
-            "SEND\ndestination:{destination}\ncontent-type:application/json\ncontent-length:{length}\n\n{stamp}{rest}\0"
-        )
-    }
-}
-
 /// How long nothing may come until what is left counts as lost.
 const PATIENCE: Duration = Duration::from_secs(15);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_body_has_the_size_that_was_asked_for() {
-        for size in [60, 100, 1000, 30_000] {
-            let frame = Body::new(size).frame("/topic/a", Stamp { publisher: 1, number: 2, intended_us: 3 });
-            let (head, body) = frame.split_once("\n\n").unwrap();
-            assert!(head.ends_with(&format!("content-length:{size}")), "{head}");
-            assert_eq!(body.len(), size + 1);
-        }
-    }
-}

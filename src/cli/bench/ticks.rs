@@ -1,5 +1,6 @@
 //! How punctual a periodic broadcast is.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::client::Client;
 use super::report::Latency;
-use super::{HeartBeat, LoadArgs};
+use super::{HeartBeat, LoadArgs, progress};
 
 /// Listens for the duration and says how long after the whole period of the wall clock each
 /// message came; broker and listener must have the same clock, as on one machine.
@@ -18,7 +19,7 @@ pub(super) async fn ticks(args: &LoadArgs) -> Result<String, Box<dyn Error>> {
     // Nobody would send the heart-beats.
     let quiet = LoadArgs { heart_beat: HeartBeat { send: 0, ..args.heart_beat }, ..args.clone() };
     let mut client = Client::connect(&quiet, 0).await?;
-    client.subscribe("ticks", &args.destination, None).await?;
+    client.subscribe("ticks", &args.destination, None, &Cell::default()).await?;
     // Of microseconds.
     let mut offsets = Histogram::<u64>::new(3)?;
     let mut last = None;
@@ -41,7 +42,9 @@ pub(super) async fn ticks(args: &LoadArgs) -> Result<String, Box<dyn Error>> {
             None => {}
         }
         last = Some(number);
+        progress(&format!("{} ticks", offsets.len()));
     }
+    progress("");
     let Some(Latency { p50, p95, p99, max }) = Latency::of(&offsets) else {
         return Err(format!("nothing came on {} in {:?}", args.destination, args.duration()).into());
     };

@@ -5,8 +5,12 @@ use http::StatusCode;
 use http_body_util::Full;
 use tokio::task::LocalSet;
 
+use super::counted::Counted;
 use super::home::Sessions;
+use super::session_io::{HttpSession, SessionIo};
+use super::websocket_io::SockJsWebSocketIo;
 use super::*;
+use crate::net::websocket::RawWebSocket;
 use crate::sockjs::Transports;
 
 /// Sends each message back, and on `close` closes.
@@ -23,6 +27,22 @@ impl Connections for Echo {
                 socket.send(&message);
             }
         });
+    }
+}
+
+/// `Connection`'s documentation lists them; that of its own parts is held by its own test.
+#[test]
+fn transports_hold_what_the_documentation_says() {
+    const DOCUMENTATION: &str = include_str!("../../net/connection.rs");
+    // What `Rc` puts in front.
+    const RC_COUNTS: usize = 16;
+    for told in [
+        format!("| {} | `Counted<RawWebSocket>`", size_of::<Counted<RawWebSocket>>()),
+        format!("SockJS on a WebSocket {},", size_of::<Counted<SockJsWebSocketIo>>()),
+        format!("| {} | `HttpSession`", size_of::<HttpSession>() + RC_COUNTS),
+        format!("| {} | `Counted<SessionIo>`", size_of::<Counted<SessionIo>>()),
+    ] {
+        assert!(DOCUMENTATION.contains(&told), "not told: {told}");
     }
 }
 
