@@ -106,8 +106,8 @@ pub struct Service {
     hasher: RandomState,
 }
 
-/// Who opened a connection.
-#[derive(Debug, Clone)]
+/// Who opened a connection. Headers and query may hold secrets, so nothing prints it.
+#[derive(Clone)]
 pub struct Client {
     /// The address it came from.
     pub peer: String,
