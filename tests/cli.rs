@@ -43,6 +43,17 @@ fn check_masks_secrets() {
 }
 
 #[test]
+fn check_masks_the_password_of_a_url() {
+    for (url, shown) in [
+        ("https://ann:s3cret@id.example/keys?a=@b", "https://***@id.example/keys?a=@b"),
+        ("https://id.example/@keys", "https://id.example/@keys"),
+    ] {
+        let run = stompbox(&["check"], &[("STOMPBOX_AUTH__JWT__JWKS_URL", url)]);
+        assert!(run.out.contains(&format!("jwks_url = \"{shown}\"\n")), "{} {}", run.out, run.err);
+    }
+}
+
+#[test]
 fn a_secret_is_hashed_from_standard_input_and_never_from_the_command_line() {
     let run = stompbox_with(&["hash-password"], "correct horse\n");
     assert_eq!((run.code, run.err.as_str()), (Some(0), ""));
@@ -88,6 +99,27 @@ fn check_says_what_the_rules_of_the_example_say_and_which() {
     let run = stompbox(&["check", "--as", "ann"], &[]);
     assert_eq!(run.code, Some(2));
     assert!(run.err.contains("--as and --anonymous take an operation"), "{}", run.err);
+}
+
+#[test]
+fn check_answers_apart_for_each_kind_of_proof_where_the_roles_of_one_name_differ() {
+    let settings = |token_roles: &str| {
+        format!(
+            "[auth]\nusers = [{{ name = \"ann\", passcode = \"p\", roles = [\"staff\"] }}]\n\
+             tokens = [{{ name = \"ann\", token = \"t\", roles = [{token_roles}] }}]\n\
+             rules = [{{ roles = [\"staff\"], operations = [\"send\"], destinations = [\"/topic/a\"] }}]"
+        )
+    };
+    let ask = |settings: &str| {
+        let file = file("proofs", settings);
+        stompbox(&["check", file.arg(), "--as", "ann", "send", "/topic/a"], &[]).out
+    };
+    assert_eq!(ask(&settings("\"staff\"")), "ann (roles: staff) may send /topic/a: auth.rules[0]\n");
+    assert_eq!(
+        ask(&settings("")),
+        "ann with a password (roles: staff) may send /topic/a: auth.rules[0]\n\
+         ann with a token may not send /topic/a: no rule fits\n"
+    );
 }
 
 #[test]

@@ -26,11 +26,12 @@ pub(super) struct InUse {
 
 impl InUse {
     pub(super) fn new(config: &Config, broker: &Broker) -> Self {
+        let descriptors = descriptors::raise(config.server.shards.get());
         Self {
             identity: Live::new(config.server.identity.clone()),
             tcp_identity: Live::new(config.tcp.identity.clone()),
             stomp: Live::new(config.stomp.clone()),
-            limiter: Limiter::new(config.limits, descriptors::raise(), Arc::clone(&broker.stats().limits)),
+            limiter: Limiter::new(config.limits, descriptors, Arc::clone(&broker.stats().limits)),
             proxies: Live::new(config.server.proxies.clone()),
         }
     }

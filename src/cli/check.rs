@@ -17,7 +17,8 @@ pub struct CheckArgs {
     /// The TOML file with the settings; without it, the defaults are checked.
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Asks what the rules say of that user; its roles are those of the settings.
+    /// Asks what the rules say of that user; its roles are those of the settings, which may
+    /// differ by what it shows.
     #[arg(long = "as", value_name = "USER", conflicts_with = "anonymous")]
     pub user: Option<String>,
     /// Asks what the rules say of those without a name.
@@ -66,29 +67,46 @@ impl CheckArgs {
         let operation =
             Operation::of_word(operation).ok_or(format!("{operation:?} is not one of subscribe, send, app"))?;
         let written = Destination::parse(destination)?;
-        let principal = self.principal(&config);
-        let destination = match operation {
-            Operation::Subscribe => address::subscribed(&written, &principal, || "KEY".into())?,
-            Operation::Send | Operation::App => address::sent(&written, || "KEY".into())?,
-        };
+        let principals = self.principals(&config);
         let separators = config.topics.separators;
-        let decision = Access::new(config.auth).acl().decide(&principal, operation, &destination, separators);
-        let word = if decision.allowed { "may" } else { "may not" };
-        let roles = principal.user().map(User::roles).filter(|roles| !roles.is_empty());
-        let roles = roles.map_or_else(String::new, |roles| format!(" (roles: {})", roles.join(", ")));
-        Ok(format!("{principal}{roles} {word} {operation} {destination}: {}\n", decision.by))
+        let access = Access::new(config.auth);
+        let mut answer = String::new();
+        for (shown, principal) in principals {
+            let destination = match operation {
+                Operation::Subscribe => address::subscribed(&written, &principal, || "KEY".into())?,
+                Operation::Send | Operation::App => address::sent(&written, || "KEY".into())?,
+            };
+            let decision = access.acl().decide(&principal, operation, &destination, separators);
+            let word = if decision.allowed { "may" } else { "may not" };
+            let roles = principal.user().map(User::roles).filter(|roles| !roles.is_empty());
+            let roles = roles.map_or_else(String::new, |roles| format!(" (roles: {})", roles.join(", ")));
+            answer += &format!("{principal}{shown}{roles} {word} {operation} {destination}: {}\n", decision.by);
+        }
+        Ok(answer)
     }
 
-    fn principal(&self, config: &Config) -> Principal {
-        let Some(name) = &self.user else { return Principal::Anonymous };
+    /// Whom the name stands for, by what is shown: one, or several whose roles differ.
+    fn principals(&self, config: &Config) -> Vec<(&'static str, Principal)> {
+        let Some(name) = &self.user else { return vec![("", Principal::Anonymous)] };
         let auth = &config.auth;
-        let users = auth.users.iter().map(|(user, _)| user);
-        let holders = auth.tokens.iter().chain(&auth.api_keys).map(|(user, _)| user);
-        let known = users.chain(holders).filter(|user| user.name() == name).flat_map(User::roles).cloned();
-        let mut roles: Vec<Box<str>> = known.chain(self.roles.iter().map(|role| role.as_str().into())).collect();
+        let users = auth.users.iter().map(|(user, _)| (" with a password", user));
+        let tokens = auth.tokens.iter().map(|(user, _)| (" with a token", user));
+        let api_keys = auth.api_keys.iter().map(|(user, _)| (" with an API key", user));
+        let known = users.chain(tokens).chain(api_keys).filter(|(_, user)| user.name() == name);
+        let mut named: Vec<_> = known.map(|(shown, user)| (shown, self.roles_with(user.roles()))).collect();
+        if named.iter().all(|(_, roles)| *roles == named[0].1) {
+            named = vec![("", named.pop().map_or_else(|| self.roles_with(&[]), |(_, roles)| roles))];
+        }
+        let principal = |roles| Principal::User(User::new(name, roles, Vec::new()));
+        named.into_iter().map(|(shown, roles)| (shown, principal(roles))).collect()
+    }
+
+    fn roles_with(&self, known: &[Box<str>]) -> Vec<Box<str>> {
+        let added = self.roles.iter().map(|role| role.as_str().into());
+        let mut roles: Vec<Box<str>> = known.iter().cloned().chain(added).collect();
         roles.sort_unstable();
         roles.dedup();
-        Principal::User(User::new(name, roles, Vec::new()))
+        roles
     }
 }
 

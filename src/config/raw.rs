@@ -407,6 +407,7 @@ pub(super) struct Jwt {
     pub(super) secret_file: String,
     pub(super) key_file: String,
     pub(super) jwks_file: String,
+    #[serde(serialize_with = "without_userinfo")]
     pub(super) jwks_url: String,
     pub(super) jwks_roots: String,
     pub(super) jwks_refresh: Time,
@@ -518,6 +519,16 @@ impl fmt::Debug for Secret {
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(MASK)
+    }
+}
+
+/// A URL may carry a name and a password to log in with where it leads.
+fn without_userinfo<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    let authority = url.find("://").map_or(0, |at| at + 3);
+    let end = url[authority..].find(['/', '?', '#']).map_or(url.len(), |at| authority + at);
+    match url[authority..end].rfind('@') {
+        Some(at) => serializer.serialize_str(&format!("{}{MASK}{}", &url[..authority], &url[authority + at..])),
+        None => serializer.serialize_str(url),
     }
 }
 

@@ -28,6 +28,7 @@ use crate::feeds::metrics::moment;
 use crate::feeds::{logs, metrics};
 use crate::message::{Destination, Operation};
 use crate::net::http::{PeerAddress, PeerSubject, RequestBodyError};
+use crate::sockjs::service::Reached;
 
 /// Why a request was not answered as it wished.
 #[derive(Debug)]
@@ -83,6 +84,9 @@ pub(super) async fn on_rejection(rejection: Rejection) -> Result<Response, Infal
         (StatusCode::BAD_REQUEST, "the request is not understood".into())
     };
     let mut response = error(status, &message);
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        response.extensions_mut().insert(Reached("http_body_bytes"));
+    }
     if status == StatusCode::UNAUTHORIZED {
         response
             .headers_mut()

@@ -16,13 +16,14 @@ mod streams;
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use tower_service::Service as _;
-use tracing::info;
+use tracing::{debug, info};
 use warp::Filter as _;
 
 pub use self::body::Body;
@@ -35,7 +36,7 @@ use crate::message::Destination;
 use crate::net::fanout::Fanout;
 use crate::net::http::{PeerAddress, PeerSubject, RequestBody};
 use crate::net::websocket::{self, deflate};
-use crate::sockjs::service::{self, Service};
+use crate::sockjs::service::{self, Reached, Service};
 use crate::stream;
 
 /// What the HTTP side needs.
@@ -99,7 +100,8 @@ pub fn handler(
         let query = request.uri().query().unwrap_or_default();
         let is_rest = route.is_none() && below.is_none();
         let origins = if is_rest { &site.cors_origins } else { &site.origins };
-        let peer = request.extensions().get::<PeerAddress>().map_or_else(String::new, |peer| peer.0.to_string());
+        let address = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
+        let peer = address.map_or_else(String::new, |address| address.to_string());
         // On an open server what goes along by itself gives no rights.
         if origins.is_empty()
             && !site.broker.is_open()
@@ -111,6 +113,7 @@ pub fn handler(
             info!(peer, %method, path, ?origin, "refused: a cookie or certificate from another origin's page");
             return Box::pin(async { Ok(forbidden()) });
         }
+        let broker = site.broker.clone();
         // Only SockJS clients that still have to be told something are answered to the last.
         if site.sockjs.is_draining() && (route.is_some() || below.is_none()) {
             let mut response = Response::new(Body::SockJs(service::Body::Whole(service::SHUTTING_DOWN.into())));
@@ -119,12 +122,15 @@ pub fn handler(
         }
         if let (Some(streams), Some(route)) = (&streams, route) {
             let streams = streams.clone();
-            return Box::pin(async move { Ok(streams.handle(route, request, peer).await) });
+            return Box::pin(async move { Ok(counted(&broker, address, streams.handle(route, request, peer).await)) });
         }
         match below {
             Some(below) => {
                 let sockjs = site.sockjs.clone();
-                Box::pin(async move { Ok(sockjs.handle(request, &below, peer).await.map(Body::SockJs)) })
+                Box::pin(async move {
+                    let response = sockjs.handle(request, &below, peer).await.map(Body::SockJs);
+                    Ok(counted(&broker, address, response))
+                })
             }
             None => {
                 if let Some(answer) = cors.answer(&request) {
@@ -141,11 +147,20 @@ pub fn handler(
                         response.headers_mut().insert(header::ALLOW, api::allowed(&path));
                     }
                     cors.tell(origin, response.headers_mut());
-                    Ok(response.map(|body| Body::Warp(Box::pin(body))))
+                    Ok(counted(&broker, address, response.map(|body| Body::Warp(Box::pin(body)))))
                 })
             }
         }
     }
+}
+
+/// Counts the limit that the response tells of.
+fn counted(broker: &Broker, peer: Option<SocketAddr>, mut response: Response<Body>) -> Response<Body> {
+    if let Some(Reached(limit)) = response.extensions_mut().remove() {
+        broker.stats().limits.add(limit);
+        debug!(?peer, limit, status = response.status().as_u16(), "a request is refused");
+    }
+    response
 }
 
 fn forbidden() -> Response<Body> {

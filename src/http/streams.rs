@@ -24,7 +24,7 @@ use crate::net::fanout::Fanout;
 use crate::net::http::{PeerAddress, PeerSubject, Shortcut, upgraded};
 use crate::net::io::MessageIo as _;
 use crate::net::websocket::{self, RawWebSocket, WebSocket, deflate, handshake};
-use crate::sockjs::service;
+use crate::sockjs::service::{self, Reached};
 use crate::stream::{self, Feed, Filter, Form, INTERVALS, Names, Opening, Who};
 
 /// A shard's way into its streams. Cheap to clone.
@@ -270,6 +270,9 @@ fn refusal(refused: &Refused) -> Response<Body> {
     let body = json!({"type": "error", "code": code, "message": refused.to_string()}).to_string();
     let mut response = Response::new(Body::whole(body.into()));
     *response.status_mut() = status;
+    if matches!(refused, Refused::Origin) {
+        response.extensions_mut().insert(Reached("origins"));
+    }
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if status == StatusCode::METHOD_NOT_ALLOWED {

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::clock;
-use super::limits::{self, Limiter};
+use super::limits::{self, Limiter, Seat};
 use super::live::Live;
 use super::proxy::{self, Proxies};
 use super::stream::Stream;
@@ -76,8 +76,8 @@ pub(super) struct Acceptor {
     announced: (mpsc::Sender<Arrived>, mpsc::Receiver<Arrived>),
 }
 
-/// A socket, whence it came, and whose it is; nobody's place is taken where a proxy did not say.
-type Arrived = (TcpStream, SocketAddr, Option<IpAddr>);
+/// A socket, whence it came, and its place; it counts for no address where a proxy did not say.
+type Arrived = (TcpStream, SocketAddr, Result<Seat, Exceeded>);
 
 impl Acceptor {
     /// `refusal` is what those read who find no place, where no TLS is in between.
@@ -87,7 +87,7 @@ impl Acceptor {
             refusal,
             last_warning: Cell::new(None),
             lingering: TaskTracker::new(),
-            announced: mpsc::channel(MAX_LINGERING),
+            announced: mpsc::channel(MAX_ANNOUNCING),
         }
     }
 
@@ -106,10 +106,13 @@ impl Acceptor {
                 Ok((socket, peer)) => {
                     self.prepare(&socket, peer);
                     let is_proxy = self.listener.proxies.get().trusts(peer.ip());
-                    if is_proxy && self.listener.proxy_protocol {
-                        self.await_header(socket, peer);
-                    } else if let Some(opened) = self.open((socket, peer, (!is_proxy).then(|| peer.ip()))) {
-                        return Some(opened);
+                    match self.listener.limiter.enter((!is_proxy).then(|| peer.ip())) {
+                        Ok(seat) if is_proxy && self.listener.proxy_protocol => self.await_header(socket, peer, seat),
+                        seat => {
+                            if let Some(opened) = self.open((socket, peer, seat)) {
+                                return Some(opened);
+                            }
+                        }
                     }
                 }
                 // One client's trouble, which must not hold up the others.
@@ -128,10 +131,10 @@ impl Acceptor {
         }
     }
 
-    /// Takes a place for it, and puts TLS on where that is spoken.
-    fn open(&self, (socket, peer, address): Arrived) -> Option<(Stream, SocketAddr)> {
+    /// Puts TLS on where that is spoken, if it has a place.
+    fn open(&self, (socket, peer, seat): Arrived) -> Option<(Stream, SocketAddr)> {
         let identity = self.listener.identity.get();
-        match self.listener.limiter.enter(address) {
+        match seat {
             Ok(seat) => Stream::new(socket, identity.as_ref().as_ref(), Some(seat))
                 .inspect_err(|error| warn!(%peer, %error, "no TLS"))
                 .ok()
@@ -144,13 +147,19 @@ impl Acceptor {
     }
 
     /// Nobody else waits meanwhile. So many at once are enough: a proxy sends it first of all.
-    fn await_header(&self, mut socket: TcpStream, peer: SocketAddr) {
-        let Ok(place) = self.announced.0.clone().try_reserve_owned() else { return };
+    fn await_header(&self, mut socket: TcpStream, peer: SocketAddr, mut seat: Seat) {
+        let Ok(place) = self.announced.0.clone().try_reserve_owned() else {
+            self.listener.limiter.note("proxy_headers");
+            if self.may_log() {
+                warn!(%peer, "a proxy's connection is given up: {MAX_ANNOUNCING} others have not said who their client is");
+            }
+            return;
+        };
         self.lingering.spawn_local(async move {
             match proxy::read_header(&mut socket, peer).await {
                 Ok(client) => {
-                    let address = (client != peer).then(|| client.ip());
-                    drop(place.send((socket, client, address)));
+                    let counted = if client == peer { Ok(()) } else { seat.count_for(client.ip()) };
+                    drop(place.send((socket, client, counted.map(|()| seat))));
                 }
                 Err(error) => warn!(%peer, %error, "a proxy's connection is given up"),
             }
@@ -162,9 +171,10 @@ impl Acceptor {
         if self.may_log() {
             warn!(%peer, "a connection was turned away: {exceeded}");
         }
-        if is_tls || self.lingering.len() >= MAX_LINGERING {
+        if is_tls {
             return;
         }
+        let Some(outside) = self.listener.limiter.stay_outside() else { return };
         // Who has just come has room for it.
         if socket.try_write((self.refusal)(&exceeded).as_bytes()).is_ok() {
             let _ = SockRef::from(&socket).shutdown(Shutdown::Write);
@@ -180,6 +190,7 @@ impl Acceptor {
                     }
                 };
                 let _ = tokio::time::timeout(LINGER, read).await;
+                drop(outside);
             });
         }
     }
@@ -224,9 +235,11 @@ fn is_of_one_client(kind: io::ErrorKind) -> bool {
 
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// How long one that was turned away is listened to, and how many are.
+/// How long one that was turned away is listened to.
 const LINGER: Duration = Duration::from_secs(1);
-const MAX_LINGERING: usize = 256;
+
+/// How many connections of proxies may wait for their header on one listener.
+const MAX_ANNOUNCING: usize = 256;
 
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -234,7 +247,11 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt as _;
+    use tokio::task::LocalSet;
+
     use super::*;
+    use crate::broker::stats::Tally;
 
     #[tokio::test]
     async fn an_accepted_socket_notices_a_peer_that_vanished() {
@@ -251,5 +268,61 @@ mod tests {
             assert_eq!(socket.tcp_user_timeout().unwrap().unwrap_or_default(), Duration::from_secs(expected));
             assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
         }
+    }
+
+    #[tokio::test]
+    async fn a_proxys_connection_has_a_place_before_its_header_comes() {
+        let settings = limits::Settings { connections: 1, ..limits::Settings::default() };
+        let (mut acceptor, reached, address) = behind_a_proxy(settings).await;
+        let never = CancellationToken::new();
+        let talk = async {
+            let _silent = TcpStream::connect(address).await.unwrap();
+            let mut refused = TcpStream::connect(address).await.unwrap();
+            let mut said = String::new();
+            refused.read_to_string(&mut said).await.unwrap();
+            said
+        };
+        let both = async {
+            tokio::select! {
+                _ = acceptor.accept(&never) => panic!("nobody has said who it is"),
+                said = talk => said,
+            }
+        };
+        let said = LocalSet::new().run_until(both).await;
+        assert!(said.contains("has 1 connections"), "{said}");
+        assert_eq!(reached.values()["connections"], 1);
+    }
+
+    #[tokio::test]
+    async fn a_proxys_connection_beyond_those_that_wait_for_their_header_is_closed_and_counted() {
+        let (mut acceptor, reached, address) = behind_a_proxy(limits::Settings::default()).await;
+        let never = CancellationToken::new();
+        let talk = async {
+            let mut waiting = Vec::new();
+            for _ in 0..MAX_ANNOUNCING {
+                waiting.push(TcpStream::connect(address).await.unwrap());
+            }
+            let mut one_more = TcpStream::connect(address).await.unwrap();
+            assert_eq!(one_more.read(&mut [0]).await.unwrap(), 0);
+        };
+        let both = async {
+            tokio::select! {
+                _ = acceptor.accept(&never) => panic!("nobody has said who it is"),
+                () = talk => {}
+            }
+        };
+        LocalSet::new().run_until(both).await;
+        assert_eq!(reached.values()["proxy_headers"], 1);
+    }
+
+    async fn behind_a_proxy(settings: limits::Settings) -> (Acceptor, Arc<Tally>, SocketAddr) {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let reached = Arc::<Tally>::default();
+        let limiter = Limiter::new(settings, usize::MAX, Arc::clone(&reached));
+        let trusted = vec!["127.0.0.1/32".parse().unwrap()];
+        let proxies = Live::new(Proxies { trusted, writes_forwarded: false });
+        let listener = Listener { limiter, proxies, proxy_protocol: true, ..Listener::plain(socket) };
+        (Acceptor::new(listener, ToString::to_string), reached, address)
     }
 }

@@ -402,8 +402,7 @@ impl Connection {
                 true
             }
             Poll::Ready(Err(error)) => {
-                debug!(connection = self.id, %error, "the transport broke");
-                state.is_over = true;
+                self.on_broken(state, error.kind());
                 true
             }
             Poll::Pending => false,
@@ -472,10 +471,14 @@ impl Connection {
             }
             Incoming::Ended(Ended::Finished) => self.on_peer_finished(state, now),
             Incoming::Ended(Ended::Lost(kind)) => {
-                debug!(connection = self.id, reason = %kind, "the transport is gone");
-                state.is_over = true;
+                self.on_broken(state, kind);
             }
-            Incoming::Ended(Ended::Violation { reason, farewell }) => self.on_violation(state, now, reason, farewell),
+            Incoming::Ended(Ended::Violation { reason, farewell, limit }) => {
+                if let Some(limit) = limit {
+                    self.fanout.limiter().note(limit);
+                }
+                self.on_violation(state, now, reason, farewell);
+            }
         }
     }
 

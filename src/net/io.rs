@@ -121,6 +121,8 @@ pub enum Ended {
         reason: String,
         /// The transport's farewell, wrapped already.
         farewell: Bytes,
+        /// The limit that it went beyond, if it was one.
+        limit: Option<&'static str>,
     },
 }
 

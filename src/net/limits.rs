@@ -62,6 +62,7 @@ struct Inner {
     settings: Live<Settings>,
     descriptors: usize,
     connections: AtomicUsize,
+    outside: AtomicUsize,
     addresses: Mutex<HashMap<IpAddr, Arc<Address>>>,
     users: Mutex<HashMap<Box<str>, usize>>,
     /// Octets that wait for the clients of each shard.
@@ -126,14 +127,17 @@ impl Limiter {
             0 => self.0.descriptors,
             max => max.min(self.0.descriptors),
         };
-        let all = Taken::of(&self.0.connections, max).map_err(|max| self.reached(Exceeded::Connections { max }))?;
-        let found = address.map(|address| self.0.address(address));
-        if let Some(found) = &found {
-            let of_address = Taken::of(&found.connections, or_all(settings.connections_per_address));
-            of_address.map_err(|max| self.reached(Exceeded::OfAddress { max }))?.keep();
+        take(&self.0.connections, max).map_err(|max| self.reached(Exceeded::Connections { max }))?;
+        let mut seat = Seat { limiter: self.clone(), address: None };
+        if let Some(address) = address {
+            seat.count_for(address)?;
         }
-        all.keep();
-        Ok(Seat { inner: Arc::clone(&self.0), address: address.zip(found) })
+        Ok(seat)
+    }
+
+    /// A descriptor for one who has no place and is to be told so; `None`: too many have one.
+    pub(super) fn stay_outside(&self) -> Option<Outside> {
+        take(&self.0.outside, MAX_OUTSIDE).ok().map(|()| Outside(Arc::clone(&self.0)))
     }
 
     fn reached(&self, exceeded: Exceeded) -> Exceeded {
@@ -170,8 +174,8 @@ impl Limiter {
     pub(super) fn enter_session(&self, address: IpAddr) -> Result<SessionSeat, Exceeded> {
         let settings = self.settings();
         let found = self.0.address(address);
-        let of_address = Taken::of(&found.sessions, or_all(settings.connections_per_address));
-        of_address.map_err(|max| self.reached(Exceeded::OfAddress { max }))?.keep();
+        take(&found.sessions, or_all(settings.connections_per_address))
+            .map_err(|max| self.reached(Exceeded::OfAddress { max }))?;
         Ok(SessionSeat { inner: Arc::clone(&self.0), address, found, user: None })
     }
 }
@@ -236,17 +240,40 @@ impl Buckets {
 
 /// A connection's place, given back when it is dropped.
 pub(super) struct Seat {
-    inner: Arc<Inner>,
+    limiter: Limiter,
     address: Option<(IpAddr, Arc<Address>)>,
+}
+
+impl Seat {
+    /// Counts the connection among those of an address; once.
+    ///
+    /// # Errors
+    /// The address has as many as it may.
+    pub(super) fn count_for(&mut self, address: IpAddr) -> Result<(), Exceeded> {
+        let max = or_all(self.limiter.settings().connections_per_address);
+        let found = self.limiter.0.address(address);
+        take(&found.connections, max).map_err(|max| self.limiter.reached(Exceeded::OfAddress { max }))?;
+        self.address = Some((address, found));
+        Ok(())
+    }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.inner.connections.fetch_sub(1, Ordering::Relaxed);
+        self.limiter.0.connections.fetch_sub(1, Ordering::Relaxed);
         if let Some((address, found)) = &self.address {
             found.connections.fetch_sub(1, Ordering::Relaxed);
-            self.inner.forget(*address);
+            self.limiter.0.forget(*address);
         }
+    }
+}
+
+/// A descriptor without a place, given back when it is dropped.
+pub(super) struct Outside(Arc<Inner>);
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        self.0.outside.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -318,29 +345,10 @@ impl fmt::Debug for Seat {
     }
 }
 
-/// One taken of a count, given back unless it is kept.
-struct Taken<'a>(Option<&'a AtomicUsize>);
-
-impl<'a> Taken<'a> {
-    fn of(count: &'a AtomicUsize, max: usize) -> Result<Self, usize> {
-        let more = |count| (count < max).then_some(count + 1);
-        match count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
-            Ok(_) => Ok(Self(Some(count))),
-            Err(_) => Err(max),
-        }
-    }
-
-    fn keep(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        if let Some(count) = self.0 {
-            count.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
+/// Takes one of a count; the error is what there may be.
+fn take(count: &AtomicUsize, max: usize) -> Result<(), usize> {
+    let more = |count| (count < max).then_some(count + 1);
+    count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map(|_| ()).map_err(|_| max)
 }
 
 fn or_all(max: usize) -> usize {
@@ -349,6 +357,9 @@ fn or_all(max: usize) -> usize {
 
 /// From so many addresses on, those with nothing are looked for before the table grows.
 const FORGET_FROM: usize = 1024;
+
+/// How many who were turned away are listened to, on all shards and listeners together.
+pub(super) const MAX_OUTSIDE: usize = 128;
 
 #[cfg(test)]
 mod tests;

@@ -85,7 +85,7 @@ impl Tcp {
 
     fn on_violation(&self, reason: String, farewell: &'static [u8]) -> Incoming {
         self.is_closing.set(true);
-        Incoming::Ended(Ended::Violation { reason, farewell: Bytes::from_static(farewell) })
+        Incoming::Ended(Ended::Violation { reason, farewell: Bytes::from_static(farewell), limit: None })
     }
 
     fn on_end(&self) -> Incoming {

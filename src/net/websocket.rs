@@ -285,6 +285,7 @@ impl WebSocket {
         *self.ended.borrow_mut() = Some(Box::new(Ended::Violation {
             farewell: close_frame(Some(violation.close_code()), &violation.to_string()),
             reason: violation.to_string(),
+            limit: matches!(violation, Violation::TooLong { .. }).then_some("payload_bytes"),
         }));
     }
 

@@ -106,8 +106,8 @@ pub struct Service {
     hasher: RandomState,
 }
 
-/// Who opened a connection.
-#[derive(Debug, Clone)]
+/// Who opened a connection. Headers and query may hold secrets, so nothing prints it.
+#[derive(Clone)]
 pub struct Client {
     /// The address it came from.
     pub peer: String,
@@ -118,6 +118,11 @@ pub struct Client {
     /// Whom the certificate names that the client showed in TLS.
     pub subject: Option<Arc<str>>,
 }
+
+/// Beside a response that tells of it: the limit that the request reached, by the last word of
+/// its setting, for who counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached(pub &'static str);
 
 /// The application behind the service.
 pub trait Connections {
@@ -244,7 +249,7 @@ impl Service {
 
     async fn upgrade(&self, parts: &mut Parts, transport: Transport, peer: String, response: &mut Response<Body>) {
         if !answer::is_allowed_origin(&self.settings, &parts.headers) {
-            return set_error(response, StatusCode::FORBIDDEN, "This origin is not allowed.");
+            return set_reached(response, StatusCode::FORBIDDEN, "origins", "This origin is not allowed.");
         }
         let accepted = match handshake::accept(&parts.headers, self.subprotocols, self.deflate) {
             Ok(accepted) => accepted,
@@ -254,7 +259,7 @@ impl Service {
             return set_error(response, StatusCode::BAD_REQUEST, "This connection cannot be upgraded.");
         };
         let Some(seat) = self.addresses.enter(&peer) else {
-            return set_error(response, StatusCode::TOO_MANY_REQUESTS, TOO_MANY_OF_ADDRESS);
+            return set_reached(response, StatusCode::TOO_MANY_REQUESTS, OF_ADDRESS, TOO_MANY_OF_ADDRESS);
         };
         let client = client(parts, peer);
         let errand =
@@ -275,7 +280,7 @@ impl Service {
         response: &mut Response<Body>,
     ) {
         if !answer::is_allowed_origin(&self.settings, &parts.headers) {
-            return set_error(response, StatusCode::FORBIDDEN, "This origin is not allowed.");
+            return set_reached(response, StatusCode::FORBIDDEN, "origins", "This origin is not allowed.");
         }
         let kind: ReceiverKind = match transport.kind(parts.uri.query().unwrap_or("")) {
             Ok(kind) => kind,
@@ -297,10 +302,10 @@ impl Service {
             Ok(Admission::Attached) if sent => *response.body_mut() = Body::Frames(reader),
             Ok(Admission::NotYours) => set_error(response, StatusCode::FORBIDDEN, NOT_YOURS),
             Ok(Admission::TooManySessions) => {
-                set_error(response, StatusCode::SERVICE_UNAVAILABLE, "There are too many sessions.");
+                set_reached(response, StatusCode::SERVICE_UNAVAILABLE, "sessions", "There are too many sessions.");
             }
             Ok(Admission::TooManyOfAddress) => {
-                set_error(response, StatusCode::TOO_MANY_REQUESTS, TOO_MANY_OF_ADDRESS);
+                set_reached(response, StatusCode::TOO_MANY_REQUESTS, OF_ADDRESS, TOO_MANY_OF_ADDRESS);
             }
             Ok(Admission::Attached | Admission::ShuttingDown) | Err(_) => {
                 set_error(response, StatusCode::SERVICE_UNAVAILABLE, SHUTTING_DOWN);
@@ -321,10 +326,13 @@ impl Service {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         if !answer::is_allowed_origin(&self.settings, &parts.headers) {
-            return set_error(response, StatusCode::FORBIDDEN, "This origin is not allowed.");
+            return set_reached(response, StatusCode::FORBIDDEN, "origins", "This origin is not allowed.");
         }
         let body = match collect(body, self.settings.payload_bytes).await {
             Ok(body) => body,
+            Err(error @ BodyError::TooLong { .. }) => {
+                return set_reached(response, error.status(), "payload_bytes", error.to_string());
+            }
             Err(error) => return set_error(response, error.status(), error.to_string()),
         };
         let parsed = match transport {
@@ -353,7 +361,7 @@ impl Service {
             }
             (Ok(Ok(Err(SendError::NotYours))), _) => set_error(response, StatusCode::FORBIDDEN, NOT_YOURS),
             (Err(_) | Ok(Ok(Err(SendError::Busy))), _) => {
-                set_error(response, StatusCode::SERVICE_UNAVAILABLE, "The session takes no more messages now.");
+                set_reached(response, StatusCode::SERVICE_UNAVAILABLE, "inbox_bytes", NO_ROOM);
             }
         }
     }
@@ -399,6 +407,12 @@ fn set_cached(response: &mut Response<Body>, request: &HeaderMap, page: Bytes) {
 fn set_error(response: &mut Response<Body>, status: StatusCode, text: impl Into<Bytes>) {
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(answer::TEXT));
     set(response, status, text);
+}
+
+/// As [`set_error`], for what [`Reached`] counts.
+fn set_reached(response: &mut Response<Body>, status: StatusCode, limit: &'static str, text: impl Into<Bytes>) {
+    set_error(response, status, text);
+    response.extensions_mut().insert(Reached(limit));
 }
 
 /// Why a request's body was not taken.
@@ -460,6 +474,10 @@ pub const SHUTTING_DOWN: &str = "The server is shutting down.";
 const NOT_YOURS: &str = "The session belongs to another client.";
 
 const TOO_MANY_OF_ADDRESS: &str = "There are too many sessions of this address.";
+
+const OF_ADDRESS: &str = "sessions_per_address";
+
+const NO_ROOM: &str = "The session takes no more messages now.";
 
 /// Requests that may wait for one shard.
 const ERRANDS: usize = 1024;

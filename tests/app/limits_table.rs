@@ -169,8 +169,33 @@ async fn requests_past_a_limit_of_http_are_answered_as_the_table_says() {
     }
     assert!(table["server.http_header_timeout"].starts_with("the connection is closed"));
     let counters = counters(&server).await;
-    for key in ["http_head_bytes", "http_body_timeout", "http_header_timeout"] {
+    let http = ["http_head_bytes", "http_body_bytes", "http_body_timeout", "http_header_timeout"];
+    for key in http.into_iter().chain(["payload_bytes", "sessions"]) {
         assert_eq!(counters["limits"][key], 1, "{key} {counters}");
+    }
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_and_sessions_and_messages_past_a_limit_of_sockjs_are_counted() {
+    let settings = "metrics.enabled = false\nsockjs.origins = [\"https://a.example\"]\nsockjs.sessions_per_address = 3\n\
+                    sockjs.payload_bytes = \"1200KiB\"";
+    let server = Server::start(1, settings);
+    let mut watcher = watcher(&server).await;
+    let mut long = Stomp::connect(server.address).await;
+    let mut foreign = Http::open(server.address).await;
+    for path in ["/ws/0/a/xhr", "/stream/logs"] {
+        let method = if path.starts_with("/ws") { "POST" } else { "GET" };
+        let head = "Host: a\r\nOrigin: https://b.example\r\nContent-Length: 0";
+        foreign.write(&format!("{method} {path} HTTP/1.1\r\n{head}\r\n\r\n")).await;
+        assert_eq!(foreign.answer().await.0, 403, "{path}");
+    }
+    assert_eq!(Http::open(server.address).await.post("/ws/0/a/xhr", "").await.0, 200);
+    assert_eq!(Http::open(server.address).await.post("/ws/0/b/xhr", "").await.0, 429);
+    long.send(&"\n".repeat(1200 * 1024 + 1)).await;
+    assert_eq!(long.closed().await.0, 1009);
+    let counters = snapshot(&mut watcher).await;
+    for (key, count) in [("origins", 2), ("sessions_per_address", 1), ("payload_bytes", 1)] {
+        assert_eq!(counters["limits"][key], count, "{key} {counters}");
     }
 }
 
@@ -206,8 +231,18 @@ async fn until(client: &mut Stomp, commands: &[&str]) -> Frame {
 }
 
 async fn counters(server: &Server) -> Value {
+    snapshot(&mut watcher(server).await).await
+}
+
+async fn watcher(server: &Server) -> Stomp {
     let mut watcher = Stomp::connect(server.address).await;
     watcher.subscribe("s", "/topic/$sys/broker", "").await;
+    watcher
+}
+
+/// The counters of the second that begins, at least.
+async fn snapshot(watcher: &mut Stomp) -> Value {
+    while timeout(Duration::ZERO, watcher.frame()).await.is_ok() {}
     loop {
         // It must not be idle itself.
         watcher.send("\n").await;

@@ -17,7 +17,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Validation, decode};
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use tokio::task::spawn_blocking;
 use tracing::debug;
@@ -89,7 +90,9 @@ struct Check {
 struct Header {
     alg: String,
     kid: Option<String>,
-    crit: Option<Value>,
+    /// `null` counts: it is no list of what is critical.
+    #[serde(default, deserialize_with = "present")]
+    crit: bool,
 }
 
 impl Tokens {
@@ -105,7 +108,7 @@ impl Tokens {
         let Some(header) = header(token) else { return Err(AuthError::Refused) };
         // RFC 7515 4.1.11: who does not understand what is critical refuses it; here is nothing.
         let algorithm = Algorithm::of_name(&header.alg).filter(|algorithm| self.check.algorithms.contains(algorithm));
-        let Some(algorithm) = algorithm.filter(|_| header.crit.is_none()) else {
+        let Some(algorithm) = algorithm.filter(|_| !header.crit) else {
             debug!(alg = header.alg, "a token with an algorithm that is not taken");
             return Err(AuthError::Refused);
         };
@@ -177,6 +180,9 @@ impl Check {
         if expires_at_ms <= now_ms {
             return Err("it has expired");
         }
+        if !claims::has_fit_names(claims) {
+            return Err("its iss is no string, or its aud neither one nor a list of them");
+        }
         let principal = self.names.principal(claims)?;
         Ok(Identity { principal, proof, expires_at_ms: Some(expires_at_ms) })
     }
@@ -197,6 +203,10 @@ impl Check {
         validation.set_required_spec_claims(&required);
         validation
     }
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 /// The header of what looks like a token; `None`: it is none.

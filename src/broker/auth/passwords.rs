@@ -6,9 +6,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use argon2::{Argon2, Params};
 use tokio::task::spawn_blocking;
 
 use super::gate::{Gate, Limits};
@@ -84,18 +84,19 @@ pub fn hash_password(password: &str) -> Result<String, PasswordError> {
 /// Asks for users by name.
 pub(super) struct Passwords {
     users: HashMap<Box<str>, (User, Password)>,
-    /// What a name that nobody has is checked against, so that it takes as long as one that
-    /// somebody has.
+    /// What a name that nobody has is checked against, so that it takes as long as the one of
+    /// somebody whose hash takes longest.
     nobody: Option<Arc<str>>,
     gate: Gate,
 }
 
 impl Passwords {
     pub(super) fn new(users: Vec<(User, Password)>, limits: Limits) -> Self {
-        let nobody = users.iter().find_map(|(_, password)| match password {
-            Password::Hashed(hash) => Some(Arc::clone(hash)),
+        let hashes = users.iter().filter_map(|(_, password)| match password {
+            Password::Hashed(hash) => Some(hash),
             Password::Plain(_) => None,
         });
+        let nobody = hashes.max_by_key(|hash| cost(hash)).map(Arc::clone);
         let users = users.into_iter().map(|(user, password)| (user.name().into(), (user, password))).collect();
         Self { users, nobody, gate: Gate::new(limits) }
     }
@@ -134,7 +135,32 @@ impl Authenticator for Passwords {
     }
 }
 
+/// What a check costs, in KiB that are gone through.
+fn cost(hash: &str) -> u64 {
+    let params = PasswordHash::new(hash).ok().and_then(|hash| Params::try_from(&hash).ok());
+    params.map_or(0, |params| u64::from(params.m_cost()) * u64::from(params.t_cost()))
+}
+
 fn is_right(hash: &str, passcode: &str) -> bool {
     let parsed = PasswordHash::new(hash);
     parsed.is_ok_and(|hash| Argon2::default().verify_password(passcode.as_bytes(), &hash).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_nobody_has_costs_as_much_as_the_costliest_hash() {
+        let hash = |m: u32, t: u32| {
+            let argon =
+                Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, Params::new(m, t, 1, None).unwrap());
+            argon.hash_password(b"a").unwrap().to_string()
+        };
+        let (cheap, costly) = (hash(64, 1), hash(32, 3));
+        for hashes in [[&cheap, &costly], [&costly, &cheap]] {
+            let users = hashes.map(|hash| (User::from(hash.as_str()), Password::hashed(hash).unwrap())).into();
+            assert_eq!(Passwords::new(users, Limits::default()).nobody.as_deref(), Some(costly.as_str()));
+        }
+    }
 }

@@ -59,7 +59,7 @@ impl Connection {
                 }
                 self.on_transmitted(state, now, written.bytes);
             }
-            Err(error) => self.on_broken(state, &error),
+            Err(error) => self.on_broken(state, error.kind()),
         }
     }
 
@@ -76,15 +76,19 @@ impl Connection {
                 written.bytes
             }
             Err(error) => {
-                self.on_broken(state, &error);
+                self.on_broken(state, error.kind());
                 queue.clear();
                 0
             }
         }
     }
 
-    fn on_broken(&self, state: &mut State, error: &io::Error) {
-        debug!(connection = self.id, %error, "the transport broke");
+    pub(super) fn on_broken(&self, state: &mut State, kind: io::ErrorKind) {
+        debug!(connection = self.id, reason = %kind, "the transport broke");
+        // What is due to it was not acknowledged in time, or no ping answered.
+        if kind == io::ErrorKind::TimedOut && !state.is_over {
+            self.fanout.limiter().note("dead_peer_timeout");
+        }
         state.is_over = true;
     }
 

@@ -43,6 +43,25 @@ fn an_address_has_as_many_connections_and_sessions_as_it_may_and_then_leaves_not
 }
 
 #[test]
+fn who_was_turned_away_is_listened_to_by_descriptors_that_are_kept_back_and_no_more() {
+    let limiter = Limiter::new(Settings::default(), 1, Arc::default());
+    let mut outside: Vec<_> = (0..MAX_OUTSIDE).map(|_| limiter.stay_outside().unwrap()).collect();
+    assert!(limiter.stay_outside().is_none() && limiter.enter(None).is_ok());
+    outside.pop();
+    assert!(limiter.stay_outside().is_some());
+}
+
+#[test]
+fn a_connection_that_counts_for_an_address_later_leaves_nothing_behind() {
+    let limiter = Limiter::new(Settings { connections_per_address: 1, ..Settings::default() }, 100, Arc::default());
+    let (mut first, mut second) = (limiter.enter(None).unwrap(), limiter.enter(None).unwrap());
+    assert_eq!(first.count_for(address(1)), Ok(()));
+    assert_eq!(second.count_for(address(1)), Err(Exceeded::OfAddress { max: 1 }));
+    drop((first, second));
+    assert_eq!((limiter.0.addresses().len(), limiter.0.connections.load(Ordering::Relaxed)), (0, 0));
+}
+
+#[test]
 fn a_user_has_as_many_sessions_as_it_may_and_no_more() {
     let limiter = Limiter::new(Settings { sessions_per_user: 1, ..Settings::default() }, 100, Arc::default());
     let mut first = limiter.enter_session(address(1)).unwrap();

@@ -345,7 +345,11 @@ mod tests {
         }
 
         fn break_rules(&self) {
-            self.bring(Ended::Violation { reason: String::new(), farewell: Bytes::from_static(b"broken") });
+            self.bring(Ended::Violation {
+                reason: String::new(),
+                farewell: Bytes::from_static(b"broken"),
+                limit: None,
+            });
         }
 
         fn bring(&self, ended: Ended) {

@@ -99,6 +99,7 @@ impl MessageIo for SockJsWebSocketIo {
                     Err(error) => Incoming::Ended(Ended::Violation {
                         reason: error.to_string(),
                         farewell: websocket_text(Frame::Close(frame::Close::BROKEN_FRAMING)),
+                        limit: None,
                     }),
                 },
                 SocketEvent::Reply(octets) => Incoming::Reply(octets),

@@ -54,6 +54,14 @@ pub(super) fn milliseconds(seconds: &Value) -> Option<u64> {
     }
 }
 
+/// Whether issuer and audience are what they must be where they are there.
+// RFC 7519 4.1.1: iss is a string; 4.1.3: aud is a string or an array of strings
+pub(super) fn has_fit_names(claims: &Map<String, Value>) -> bool {
+    let is_list = |aud: &Value| aud.as_array().is_some_and(|list| list.iter().all(Value::is_string));
+    claims.get("iss").is_none_or(Value::is_string)
+        && claims.get("aud").is_none_or(|aud| aud.is_string() || is_list(aud))
+}
+
 /// The claim of that very name, or the one that its dots lead to.
 fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     if name.is_empty() {

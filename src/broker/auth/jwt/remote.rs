@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Mutex;
-use tokio::task::spawn_blocking;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -46,6 +47,8 @@ pub struct Known {
     keys: ArcSwap<Fetched>,
     /// When was asked last; held while somebody asks, so that only one does.
     asked: Arc<Mutex<Option<Instant>>>,
+    /// Whether they could not be had the last time.
+    is_away: AtomicBool,
 }
 
 #[derive(Default)]
@@ -83,11 +86,18 @@ impl Remote {
     }
 
     /// The keys for such a token. Where the published ones are old, or have none for it, they
-    /// are fetched before; where that fails, those that were there go on to be used.
+    /// are fetched before; where that fails, those that were there go on to be used, and while it
+    /// goes on failing, nobody who has one of them waits for the next attempt.
     pub(super) async fn keys(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<Vec<Arc<Key>>, AuthError> {
         let known = self.0.known.keys.load_full();
         let found = known.keys.of(algorithm, kid);
         if !found.is_empty() && !self.is_old(&known) {
+            return Ok(found);
+        }
+        if !found.is_empty() && self.0.known.is_away.load(Ordering::Relaxed) {
+            if let Ok(asked) = Arc::clone(&self.0.known.asked).try_lock_owned() {
+                self.fetch(asked);
+            }
             return Ok(found);
         }
         self.refresh().await;
@@ -100,27 +110,34 @@ impl Remote {
     }
 
     async fn refresh(&self) {
-        let mut asked = Arc::clone(&self.0.known.asked).lock_owned().await;
+        let asked = Arc::clone(&self.0.known.asked).lock_owned().await;
+        if let Some(fetching) = self.fetch(asked)
+            && let Err(error) = fetching.await
+        {
+            warn!(%error, "the keys of auth.jwt.jwks_url cannot be had");
+        }
+    }
+
+    /// Asks, unless somebody did just now.
+    fn fetch(&self, mut asked: OwnedMutexGuard<Option<Instant>>) -> Option<JoinHandle<()>> {
         if asked.is_some_and(|asked| asked.elapsed() < self.0.min_interval) {
-            return;
+            return None;
         }
         let now = Instant::now();
         *asked = Some(now);
         let Source { fetch, known, .. } = self.0.clone();
         // The client for whose token is asked may go away meanwhile; the keys are for all.
-        let fetching = spawn_blocking(move || {
+        Some(spawn_blocking(move || {
             known.fetch(&*fetch, now);
             drop(asked);
-        });
-        if let Err(error) = fetching.await {
-            warn!(%error, "the keys of auth.jwt.jwks_url cannot be had");
-        }
+        }))
     }
 }
 
 impl Known {
     fn fetch(&self, fetch: &dyn Fetch, now: Instant) {
         let keys = fetch.fetch().and_then(|json| Keys::of_jwks(&json, false).map_err(|error| error.to_string()));
+        self.is_away.store(keys.is_err(), Ordering::Relaxed);
         match keys {
             Ok(keys) => {
                 info!(?keys, "fetched the keys of auth.jwt.jwks_url");
@@ -135,7 +152,8 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Poll;
 
     use super::*;
 
@@ -143,7 +161,7 @@ mod tests {
     #[derive(Default)]
     struct Publisher {
         asked: AtomicUsize,
-        is_down: std::sync::atomic::AtomicBool,
+        is_down: AtomicBool,
     }
 
     impl Fetch for Publisher {
@@ -193,6 +211,22 @@ mod tests {
         assert_eq!(publisher.asked.load(Ordering::SeqCst), 2);
         assert_eq!(count(&remote, "k0").await, Ok(1));
         assert_eq!(publisher.asked.load(Ordering::SeqCst), 2, "not asked again within the interval");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_a_publisher_is_away_a_key_that_is_known_waits_for_no_attempt() {
+        let (publisher, remote) = remote();
+        assert_eq!(count(&remote, "k0").await, Ok(1));
+        publisher.is_down.store(true, Ordering::SeqCst);
+        tokio::time::advance(Duration::from_secs(300)).await;
+        assert_eq!(count(&remote, "k0").await, Ok(1));
+        tokio::time::advance(Duration::from_secs(30)).await;
+        publisher.is_down.store(false, Ordering::SeqCst);
+        assert_eq!(futures_util::poll!(std::pin::pin!(count(&remote, "k0"))), Poll::Ready(Ok(1)));
+        // Whoever comes when it has answered goes by its answer, the third.
+        drop(remote.0.known.asked.lock().await);
+        assert_eq!((count(&remote, "k2").await, count(&remote, "k0").await), (Ok(1), Ok(0)));
+        assert_eq!(publisher.asked.load(Ordering::SeqCst), 3);
     }
 
     #[tokio::test(start_paused = true)]

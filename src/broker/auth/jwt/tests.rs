@@ -116,6 +116,42 @@ async fn where_no_audience_is_set_a_token_for_somebody_is_refused() {
 }
 
 #[tokio::test]
+async fn an_issuer_that_is_no_string_and_an_audience_that_is_no_list_of_strings_are_refused() {
+    let keys = || Keys::of_secret(SECRET).unwrap();
+    let exp = now_ms() / 1000 + 100;
+    let bound = tokens(settings(keys()));
+    let open = tokens(Settings { issuers: vec![], audiences: vec![], ..settings(keys()) });
+    let of = |iss: Value, aud: Value| signed(&json!({ "sub": "ann", "exp": exp, "iss": iss, "aud": aud }));
+    assert!(ask(&bound, &of(json!(ISSUER), json!(["other", "stompbox"]))).await.is_ok());
+    for (iss, aud) in [
+        (json!([ISSUER]), json!("stompbox")),
+        (json!(null), json!("stompbox")),
+        (json!(ISSUER), json!(["stompbox", 1])),
+        (json!(ISSUER), json!({ "stompbox": true })),
+        (json!(ISSUER), json!(1)),
+    ] {
+        assert!(ask(&bound, &of(iss.clone(), aud.clone())).await.is_err(), "{iss} {aud}");
+        assert!(ask(&open, &of(iss.clone(), aud.clone())).await.is_err(), "{iss} {aud}");
+    }
+    for claims in [json!({ "iss": 1 }), json!({ "iss": null }), json!({ "aud": 1 }), json!({ "aud": {} })] {
+        let mut all = json!({ "sub": "ann", "exp": exp });
+        all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
+        assert!(ask(&open, &signed(&all)).await.is_err(), "{claims}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_critical_is_refused_and_so_is_a_null_there() {
+    let tokens = tokens(settings(Keys::of_secret(SECRET).unwrap()));
+    let claims = json!({ "sub": "ann", "iss": ISSUER, "aud": "stompbox", "exp": now_ms() / 1000 + 100 });
+    assert!(ask(&tokens, &signed_with(r#"{"alg":"HS256","typ":"JWT"}"#, &claims)).await.is_ok());
+    for crit in [r#"["exp"]"#, "[]", "null"] {
+        let header = format!(r#"{{"alg":"HS256","crit":{crit}}}"#);
+        assert!(ask(&tokens, &signed_with(&header, &claims)).await.is_err(), "{crit}");
+    }
+}
+
+#[tokio::test]
 async fn a_token_that_is_too_long_is_not_looked_at() {
     let tokens = tokens(settings(Keys::of_secret(SECRET).unwrap()));
     let claims = |size: usize| {
