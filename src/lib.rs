@@ -107,8 +107,8 @@
 //! - **Panics** are a bug; one costs its connection, is counted and logged.
 //! - **Whence.** `X-Forwarded-For`, `Forwarded` and the PROXY protocol count from the addresses in
 //!   `server.trusted_proxies` alone ([`net::proxy`]); without them the socket's address counts.
-//! - **Whose page.** What a browser sends by itself (cookies, certificates) counts from the
-//!   server's own origin or a listed one; credentials that a page gives itself from everywhere.
+//! - **Whose page.** What a browser sends by itself (cookies, certificates, `Basic`) counts from
+//!   the server's own origin or a listed one; credentials that a page gives itself from everywhere.
 //! - **TLS** is rustls's, 1.2 and 1.3, its defaults. A certificate's subject is trusted as far as
 //!   the authority in `tls_client_ca` is; revocation is not looked up.
 //!

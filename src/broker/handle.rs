@@ -362,6 +362,11 @@ impl Broker {
         self.0.access.load().acl().decide(principal, operation, destination, self.0.separators)
     }
 
+    /// Whether nobody can say who they are: then credentials give nothing.
+    pub fn is_open(&self) -> bool {
+        self.0.access.load().acl().open
+    }
+
     /// Takes other users and rules from here on, and tells those who keep [`Broker::reloads`].
     pub fn reload(&self, access: Access) {
         self.0.access.store(Arc::new(access));

@@ -95,7 +95,11 @@ pub fn handler(
         let query = request.uri().query().unwrap_or_default();
         let is_rest = route.is_none() && below.is_none();
         let origins = if is_rest { &site.cors_origins } else { &site.origins };
-        if origins.is_empty() && auth::may_be_forged(request.headers(), query, subject.as_deref(), below.is_some()) {
+        // On an open server what goes along by itself gives no rights.
+        if origins.is_empty()
+            && !site.broker.is_open()
+            && auth::may_be_forged(request.headers(), query, subject.as_deref(), below.is_some())
+        {
             site.broker.stats().refused.add(1);
             return Box::pin(async { Ok(forbidden()) });
         }
@@ -140,7 +144,7 @@ fn forbidden() -> Response<Body> {
 }
 
 const FOREIGN: &str = "A page of another origin may not use this server with what the browser sends by itself \
-    (a cookie, a certificate). sockjs.origins lists the origins that may.\n";
+    (a cookie, a certificate, a password of Basic). sockjs.origins lists the origins that may.\n";
 
 /// The path below the mount, if it is there.
 fn below_mount<'a>(path: &'a str, mount: &str) -> Option<&'a str> {
