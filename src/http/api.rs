@@ -34,6 +34,7 @@ enum Refused {
     Unauthorized,
     Forbidden { reason: String },
     LoginsBusy,
+    LoginsFailed { retry_after: Duration },
 }
 
 impl Reject for Refused {}
@@ -77,6 +78,7 @@ pub(super) async fn on_rejection(rejection: Rejection) -> Result<Response, Infal
             Refused::LoginsBusy => {
                 (StatusCode::SERVICE_UNAVAILABLE, "too many logins wait to be checked; try again later".into())
             }
+            Refused::LoginsFailed { .. } => (StatusCode::TOO_MANY_REQUESTS, auth::TOO_MANY.into()),
         }
     } else if rejection.is_not_found() {
         (StatusCode::NOT_FOUND, "there is nothing here".into())
@@ -92,6 +94,9 @@ pub(super) async fn on_rejection(rejection: Rejection) -> Result<Response, Infal
         response
             .headers_mut()
             .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, Basic realm=\"stompbox\""));
+    }
+    if let Some(Refused::LoginsFailed { retry_after }) = rejection.find::<Refused>() {
+        response.headers_mut().insert(header::RETRY_AFTER, auth::seconds(*retry_after));
     }
     Ok(response)
 }
@@ -208,6 +213,7 @@ pub(super) fn guard(broker: &Broker) -> BoxedFilter<()> {
                             }
                         }
                         Err(AuthError::Refused) => Refused::Unauthorized,
+                        Err(AuthError::TooMany { retry_after }) => Refused::LoginsFailed { retry_after },
                         Err(AuthError::Busy | AuthError::Unavailable) => Refused::LoginsBusy,
                     };
                     broker.stats().refused.add(1);

@@ -1,10 +1,11 @@
 //! Credentials in HTTP requests: for the REST API, and for a connection that begins as one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use crate::message::Credentials;
 
@@ -62,6 +63,14 @@ fn is_own(origin: &str, host: &str) -> bool {
     bare(authority) == bare(host)
 }
 
+/// What those read of whose address too many logins failed.
+pub(super) const TOO_MANY: &str = "too many logins from this address failed; try again later";
+
+/// The value of `retry-after`, RFC 9110 10.2.3.
+pub(super) fn seconds(time: Duration) -> HeaderValue {
+    HeaderValue::from(time.as_millis().div_ceil(1000) as u64)
+}
+
 fn of_authorization(value: &str) -> Option<Credentials> {
     let (scheme, rest) = value.split_once(' ')?;
     if scheme.eq_ignore_ascii_case("bearer") {
@@ -99,8 +108,6 @@ const TOKEN_NAMES: [&str; 2] = ["access_token", "token"];
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]
