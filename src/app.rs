@@ -129,7 +129,8 @@ impl App {
 
     /// What gives it other settings while it runs.
     pub fn reloader(&self) -> Reloader {
-        Reloader::new(self.config.clone(), self.in_use.clone(), self.broker.clone())
+        let bound = [Some(self.address), self.tcp_address()].into_iter().flatten().collect();
+        Reloader::new(self.config.clone(), self.in_use.clone(), self.broker.clone(), bound)
     }
 
     /// Serves until `shutdown`, then closes every session properly, for the drain time at most.

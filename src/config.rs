@@ -114,6 +114,8 @@ pub struct Server {
     /// Where to listen; port 0 takes any that is free. Loopback unless somebody must log in
     /// or `server.allow_open` is set.
     pub listen: SocketAddr,
+    /// Whether it may be listened beyond this machine although nobody has to log in.
+    pub allow_open: bool,
     /// Threads that serve connections, at most 64.
     pub shards: NonZeroUsize,
     /// How long connections may finish after the signal to stop.

@@ -72,8 +72,9 @@
 //! Whoever reaches a port is a stranger until [`broker::auth`] says otherwise; what a stranger can
 //! do is bounded before it is checked (octets before CONNECTED, attempts that wait, time).
 //!
-//! - **Guessing.** Passwords are argon2id hashes; one core at most checks them, and one address
-//!   takes only some of the places. A name that nobody has takes as long as one that somebody
+//! - **Guessing.** Of one address only so many attempts in a minute may fail, by CONNECT, SUBSCRIBE,
+//!   REST and streams together. Passwords are argon2id hashes; one core at most checks them, and
+//!   one address takes only some of the places. A name that nobody has takes as long as one that somebody
 //!   has, answers never say what was wrong, and secrets are compared in constant time. A passcode
 //!   that stands in the settings as it is gives up the first of these: the log warns of it.
 //! - **Forged tokens.** A key is bound to one algorithm when it is read ([`broker::auth::jwt`]),
@@ -107,8 +108,8 @@
 //! - **Panics** are a bug; one costs its connection, is counted and logged.
 //! - **Whence.** `X-Forwarded-For`, `Forwarded` and the PROXY protocol count from the addresses in
 //!   `server.trusted_proxies` alone ([`net::proxy`]); without them the socket's address counts.
-//! - **Whose page.** What a browser sends by itself (cookies, certificates) counts from the
-//!   server's own origin or a listed one; credentials that a page gives itself from everywhere.
+//! - **Whose page.** What a browser sends by itself (cookies, certificates, `Basic`) counts from
+//!   the server's own origin or a listed one; credentials that a page gives itself from everywhere.
 //! - **TLS** is rustls's, 1.2 and 1.3, its defaults. A certificate's subject is trusted as far as
 //!   the authority in `tls_client_ca` is; revocation is not looked up.
 //!

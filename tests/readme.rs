@@ -57,7 +57,7 @@ fn every_limit_of_the_table_has_a_test() {
 const LIMITS_TABLE: &str = include_str!("app/limits_table.rs");
 
 /// Limits, or what is said of them beside an ERROR, that other tests provoke.
-const LIMITS_ELSEWHERE: [(&str, &str); 16] = [
+const LIMITS_ELSEWHERE: [(&str, &str); 17] = [
     ("stomp.limits.open_tickets", "reading_stops_while_too_many_tickets_are_open"),
     ("mailbox.messages", "each_overflow_does_what_it_says_and_nobody_else_notices"),
     ("limits.connections", "connections_of_all_and_of_an_address_end_at_the_limit_and_begin_again_below_it"),
@@ -73,6 +73,7 @@ const LIMITS_ELSEWHERE: [(&str, &str); 16] = [
     ("sockjs.payload_bytes", "a_message_of_the_limit_when_decompressed_is_taken_and_one_octet_more_is_1009"),
     ("sockjs.inbox_bytes", "a_client_that_only_sends_is_bounded"),
     ("sockjs.sessions_per_address", "an_address_has_only_so_many_sessions"),
+    ("auth.failures_per_minute", "logins_that_fail_count_whichever_way_they_come_and_one_too_many_is_told_so"),
     ("auth.checks_waiting", "a_flood_of_passwords_is_told_to_come_later"),
     ("auth.checks_waiting_per_address", "a_flood_of_passwords_is_told_to_come_again"),
     ("server.http_header_timeout", "a_head_that_comes_octet_by_octet_is_cut_off_in_time"),

@@ -1,8 +1,9 @@
 //! What changes while the server runs: on SIGHUP the settings are read anew.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::broker::Broker;
 use crate::broker::access::Access;
@@ -50,16 +51,26 @@ pub struct Reloader {
     last: Mutex<Config>,
     in_use: InUse,
     broker: Broker,
+    /// Where it listens, whatever the settings say since.
+    bound: Vec<SocketAddr>,
 }
 
 impl Reloader {
-    pub(super) fn new(config: Config, in_use: InUse, broker: Broker) -> Self {
-        Self { last: Mutex::new(config), in_use, broker }
+    pub(super) fn new(config: Config, in_use: InUse, broker: Broker, bound: Vec<SocketAddr>) -> Self {
+        Self { last: Mutex::new(config), in_use, broker, bound }
     }
 
     /// Takes of these settings what a running server can take; connections that are open keep
     /// what they began with, but for users and rules. Says in the log what changed and waits for a restart.
     pub fn reload(&self, mut config: Config) {
+        if config.auth.is_open()
+            && !config.server.allow_open
+            && let Some(address) = self.bound.iter().find(|address| !address.ip().to_canonical().is_loopback())
+        {
+            error!(%address, "the settings are not taken: nobody would have to log in, and this server listens there \
+                until its next start; set server.allow_open to let everyone in");
+            return;
+        }
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let (now, later): (Vec<_>, Vec<_>) = config
             .changes_from(&last)
@@ -87,3 +98,27 @@ const RELOADED: [&str; 8] = [
     "mailbox.total_bytes",
     "auth",
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::app::App;
+    use crate::broker::auth::Attempt;
+    use crate::config::Config;
+
+    #[tokio::test]
+    async fn settings_that_would_open_a_server_to_all_where_it_listens_are_not_taken() {
+        let config = |text: &str| Config::from_toml(&format!("tcp.listen = \"\"\nserver.shards = 1\n{text}")).unwrap();
+        let users = "auth.tokens = [{ name = \"ann\", token = \"t\" }]";
+        let public = "server.listen = \"0.0.0.0:0\"";
+        let local = "server.listen = \"127.0.0.1:0\"";
+        for (began, reloaded, is_taken) in [
+            (format!("{public}\n{users}"), local.to_owned(), false),
+            (format!("{public}\n{users}"), format!("{public}\nserver.allow_open = true"), true),
+            (format!("{local}\n{users}"), local.to_owned(), true),
+        ] {
+            let app = App::bind(config(&began), false).unwrap();
+            app.reloader().reload(config(&reloaded));
+            assert_eq!(app.broker.authenticate(Attempt::default()).await.is_ok(), is_taken, "{began}: {reloaded}");
+        }
+    }
+}

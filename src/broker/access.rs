@@ -2,13 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 
+use tracing::info;
+
 use super::acl::Acl;
-use super::auth::{self, Attempt, AuthError, Authenticator, Authenticators, Identity, Proof, jwt};
-use crate::message::{Principal, User};
+use super::auth::{self, Attempt, AuthError, Authenticator, Authenticators, Failures, Identity, Proof, jwt};
+use crate::message::{Credentials, Principal, User};
 
 /// Who may come in, and what they may do.
 pub struct Access {
     authenticator: Box<dyn Authenticator>,
+    failures: Failures,
     acl: Acl,
     /// Those whom the settings name.
     users: HashMap<(Proof, Box<str>), User>,
@@ -31,6 +34,7 @@ impl Access {
             allows_nobody: settings.anonymous || settings.is_open(),
             signatures: settings.jwt.iter().flat_map(jwt::Settings::proofs).collect(),
             allows_certificates: settings.certificates,
+            failures: Failures::new(settings.failures_per_minute),
             authenticator: Box::new(Authenticators::new(settings)),
         }
     }
@@ -41,7 +45,22 @@ impl Access {
     }
 
     pub(super) async fn authenticate(&self, attempt: &Attempt) -> Result<Identity, AuthError> {
-        self.authenticator.authenticate(attempt).await
+        // Only what can be guessed counts: TLS has verified a certificate, and nothing is no guess.
+        let peer = attempt.peer.filter(|_| match attempt.credentials {
+            Some(Credentials::Password { .. } | Credentials::Token(_) | Credentials::ApiKey(_)) => true,
+            Some(Credentials::Certificate(_)) | None => false,
+        });
+        if let Some(retry_after) = peer.and_then(|peer| self.failures.wait(peer)) {
+            return Err(AuthError::TooMany { retry_after });
+        }
+        let checked = self.authenticator.authenticate(attempt).await;
+        if checked == Err(AuthError::Refused)
+            && let Some(peer) = peer
+            && self.failures.add(peer)
+        {
+            info!(%peer, "too many logins failed: no more of this address are checked for the rest of the minute");
+        }
+        checked
     }
 
     /// What they may do.
@@ -103,6 +122,28 @@ mod tests {
             let still = Access::new(after).still(&identity.principal, identity.proof);
             assert_eq!(still.is_some(), stands, "{:?}", attempt.credentials);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_too_many_failures_an_address_is_not_let_in_with_good_credentials_and_others_are() {
+        let access = Access::new(Settings { failures_per_minute: 2, anonymous: true, ..tokens(&["good"]) });
+        let from = |token: &str, host: u8| Attempt {
+            credentials: Some(Credentials::Token(token.into())),
+            peer: Some(std::net::IpAddr::from([127, 0, 0, host])),
+        };
+        assert_eq!(access.authenticate(&from("bad", 1)).await, Err(AuthError::Refused));
+        for _ in 0..3 {
+            assert!(access.authenticate(&from("good", 1)).await.is_ok(), "what is good does not count");
+        }
+        assert_eq!(access.authenticate(&from("bad", 1)).await, Err(AuthError::Refused));
+        let retry_after = Duration::from_secs(60);
+        for token in ["bad", "good"] {
+            assert_eq!(access.authenticate(&from(token, 1)).await, Err(AuthError::TooMany { retry_after }));
+        }
+        assert!(access.authenticate(&from("good", 2)).await.is_ok());
+        assert!(access.authenticate(&Attempt { credentials: None, ..from("", 1) }).await.is_ok());
+        tokio::time::advance(retry_after).await;
+        assert!(access.authenticate(&from("good", 1)).await.is_ok());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! [`Authenticators`] asks each kind of proof that the settings name: passwords, tokens, API
 //! keys, signed tokens, certificates. The first that knows the credentials decides.
 
+mod failures;
 mod gate;
 pub mod jwt;
 mod passwords;
@@ -12,7 +13,9 @@ use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
+pub(super) use self::failures::Failures;
 pub use self::gate::Limits;
 use self::passwords::Passwords;
 pub use self::passwords::{Password, PasswordError, hash_password};
@@ -85,6 +88,11 @@ pub enum AuthError {
     Refused,
     /// Too many attempts wait to be checked, in all or from that address.
     Busy,
+    /// Too many attempts of that address failed; it is to come again after that long.
+    TooMany {
+        /// Less than a minute.
+        retry_after: Duration,
+    },
     /// What is needed for the check cannot be had now.
     Unavailable,
 }
@@ -108,6 +116,8 @@ pub struct Settings {
     pub rules: Vec<Rule>,
     /// The bounds on checks that cost much.
     pub limits: Limits,
+    /// How many attempts of one address may fail in a minute; zero: any number.
+    pub failures_per_minute: u32,
 }
 
 impl Settings {
@@ -144,7 +154,7 @@ impl Authenticators {
     /// Those of the settings. With nobody known, all are let in.
     pub fn new(settings: Settings) -> Self {
         let is_open = settings.is_open();
-        let Settings { anonymous, users, tokens, api_keys, jwt, certificates, limits, rules: _ } = settings;
+        let Settings { anonymous, users, tokens, api_keys, jwt, certificates, limits, .. } = settings;
         let mut each: Vec<Box<dyn Authenticator>> =
             vec![Box::new(Passwords::new(users, limits)), Box::new(Tokens::new(tokens, api_keys))];
         if let Some(jwt) = jwt {

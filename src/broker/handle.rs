@@ -112,6 +112,9 @@ pub enum BrokerError {
     /// The credentials of a SUBSCRIBE are not good. Says no more, on purpose.
     #[error("the credentials were not accepted")]
     AccessRefused,
+    /// Too many credentials wait to be checked, or of that address have failed.
+    #[error("too many logins; try again later")]
+    TooManyLogins,
     /// The credentials of a SUBSCRIBE cannot be checked now.
     #[error("the credentials cannot be checked now; try again later")]
     LoginsBusy,
@@ -218,6 +221,7 @@ impl BrokerError {
             | Self::TooLong(_)
             | Self::Selector(_) => 400,
             Self::NotText(_) => 415,
+            Self::TooManyLogins => 429,
             Self::LoginsBusy | Self::QueueFull(_) => 503,
             Self::RetainedFull => 507,
         }
@@ -364,6 +368,10 @@ impl Broker {
                 Ok(_) => {}
                 Err(AuthError::Refused) => broker.stats().logins_refused.add(1),
                 Err(AuthError::Busy | AuthError::Unavailable) => broker.stats().logins_unchecked.add(1),
+                Err(AuthError::TooMany { .. }) => {
+                    broker.stats().logins_unchecked.add(1);
+                    broker.stats().limits.add("failures_per_minute");
+                }
             }
             checked
         }

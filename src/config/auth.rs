@@ -32,6 +32,7 @@ pub(super) fn auth(merged: &Merged) -> Result<Settings, ConfigError> {
             waiting: raw.checks_waiting,
             waiting_per_address: raw.checks_waiting_per_address,
         },
+        failures_per_minute: raw.failures_per_minute,
     })
 }
 

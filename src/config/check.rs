@@ -61,6 +61,7 @@ fn server(merged: &Merged) -> Result<Server, ConfigError> {
     let identity = identity(merged, "server", files, server.tls_client_required, Some("http/1.1"))?;
     Ok(Server {
         listen,
+        allow_open: server.allow_open,
         identity,
         shards: NonZeroUsize::new(server.shards).or_else(|| NonZeroUsize::new(cores())).unwrap_or(NonZeroUsize::MIN),
         drain_timeout: server.drain_timeout.0,

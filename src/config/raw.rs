@@ -373,6 +373,7 @@ impl Default for WebSocket {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Auth {
     pub(super) anonymous: bool,
+    pub(super) failures_per_minute: u32,
     pub(super) checks: usize,
     pub(super) checks_waiting: usize,
     pub(super) checks_waiting_per_address: usize,
@@ -388,6 +389,8 @@ impl Default for Auth {
         let limits = crate::broker::auth::Limits::default();
         Self {
             anonymous: false,
+            // High enough for a test suite of bad tokens and a proxy of many clients.
+            failures_per_minute: 600,
             checks: limits.running,
             checks_waiting: limits.waiting,
             checks_waiting_per_address: limits.waiting_per_address,

@@ -350,6 +350,7 @@ pub(super) const RULES: &[Rule] = &[
     count("websocket.deflate_level", 1, 9),
     size("websocket.deflate_min_bytes", 64, GIB),
     flag("auth.anonymous"),
+    count("auth.failures_per_minute", 0, 1_000_000),
     count("auth.checks", 1, 64),
     count("auth.checks_waiting", 1, 100_000),
     count("auth.checks_waiting_per_address", 1, 100_000),

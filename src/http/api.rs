@@ -39,6 +39,7 @@ enum Refused {
     Unauthorized,
     Forbidden { reason: String },
     LoginsBusy,
+    LoginsFailed { retry_after: Duration },
 }
 
 impl Reject for Refused {}
@@ -75,6 +76,7 @@ pub(super) async fn on_rejection(rejection: Rejection) -> Result<Response, Infal
             Refused::LoginsBusy => {
                 (StatusCode::SERVICE_UNAVAILABLE, "too many logins wait to be checked; try again later".into())
             }
+            Refused::LoginsFailed { .. } => (StatusCode::TOO_MANY_REQUESTS, auth::TOO_MANY.into()),
         }
     } else if rejection.is_not_found() {
         (StatusCode::NOT_FOUND, "there is nothing here".into())
@@ -91,6 +93,9 @@ pub(super) async fn on_rejection(rejection: Rejection) -> Result<Response, Infal
         response
             .headers_mut()
             .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, Basic realm=\"stompbox\""));
+    }
+    if let Some(Refused::LoginsFailed { retry_after }) = rejection.find::<Refused>() {
+        response.headers_mut().insert(header::RETRY_AFTER, auth::seconds(*retry_after));
     }
     Ok(response)
 }
@@ -228,6 +233,7 @@ pub(super) fn guard(site: &Site) -> BoxedFilter<()> {
                             info!(peer = peer.map(tracing::field::display), %method, path = path.as_str(), ?error, "access refused");
                             match error {
                                 AuthError::Refused => Refused::Unauthorized,
+                                AuthError::TooMany { retry_after } => Refused::LoginsFailed { retry_after },
                                 AuthError::Busy | AuthError::Unavailable => Refused::LoginsBusy,
                             }
                         }

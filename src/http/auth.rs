@@ -1,10 +1,11 @@
 //! Credentials in HTTP requests: for the REST API, and for a connection that begins as one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use crate::message::Credentials;
 
@@ -13,18 +14,14 @@ use crate::message::Credentials;
 /// cookies, else whom the client's certificate names. Those of another scheme, or broken ones, are
 /// none.
 pub fn credentials(headers: &HeaderMap, query: &str, subject: Option<Arc<str>>) -> Option<Credentials> {
-    let of_header = headers.get(header::AUTHORIZATION).and_then(|value| of_authorization(value.to_str().ok()?));
-    let said = of_header.or_else(|| of_key(headers)).or_else(|| of_query(query)).or_else(|| of_cookies(headers));
-    said.or_else(|| subject.map(|subject| Credentials::Certificate((*subject).to_owned())))
+    found(headers, query, subject.as_deref()).map(|(credentials, _)| credentials)
 }
 
-/// Whether a page of another origin may have made a browser send credentials of its user: those
-/// of a cookie, or a certificate, go along whatever page asks. `reads` is whether a request
-/// without an `Origin` would be answered to a page, too, as a script or in a frame.
+/// Whether a page of another origin may have made a browser send credentials of its user.
+/// `reads` is whether a request without an `Origin` would be answered to a page, too, as a script
+/// or in a frame.
 pub(super) fn may_be_forged(headers: &HeaderMap, query: &str, subject: Option<&str>, reads: bool) -> bool {
-    let is_said = headers.contains_key(header::AUTHORIZATION) || of_query(query).is_some();
-    let goes_along = !is_said && (of_cookies(headers).is_some() || subject.is_some());
-    if !goes_along {
+    if !matches!(found(headers, query, subject), Some((_, Sent::Along))) {
         return false;
     }
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
@@ -35,12 +32,43 @@ pub(super) fn may_be_forged(headers: &HeaderMap, query: &str, subject: Option<&s
     }
 }
 
+/// Who put credentials into a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// Whoever made the request: it had to know them.
+    Knowing,
+    /// A browser puts them in by itself, whatever page asks: a cookie, a certificate, and a
+    /// password that its user gave it once.
+    Along,
+}
+
+/// The credentials that count, and who put them there.
+fn found(headers: &HeaderMap, query: &str, subject: Option<&str>) -> Option<(Credentials, Sent)> {
+    let header = headers.get(header::AUTHORIZATION).and_then(|value| of_authorization(value.to_str().ok()?));
+    let header = header.map(|credentials| match credentials {
+        Credentials::Password { .. } => (credentials, Sent::Along),
+        Credentials::Token(_) | Credentials::ApiKey(_) | Credentials::Certificate(_) => (credentials, Sent::Knowing),
+    });
+    let said = || of_key(headers).or_else(|| of_query(query)).map(|credentials| (credentials, Sent::Knowing));
+    let cookie = || of_cookies(headers).map(|credentials| (credentials, Sent::Along));
+    let certificate = || subject.map(|subject| (Credentials::Certificate(subject.to_owned()), Sent::Along));
+    header.or_else(said).or_else(cookie).or_else(certificate)
+}
+
 /// Whether the origin's host and port are those that the request went to.
 fn is_own(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let default_port = if scheme == "https" { ":443" } else { ":80" };
     let bare = |name: &str| name.strip_suffix(default_port).unwrap_or(name).to_ascii_lowercase();
     bare(authority) == bare(host)
+}
+
+/// What those read of whose address too many logins failed.
+pub(super) const TOO_MANY: &str = "too many logins from this address failed; try again later";
+
+/// The value of `retry-after`, RFC 9110 10.2.3.
+pub(super) fn seconds(time: Duration) -> HeaderValue {
+    HeaderValue::from(time.as_millis().div_ceil(1000) as u64)
 }
 
 fn of_authorization(value: &str) -> Option<Credentials> {
@@ -80,8 +108,6 @@ const TOKEN_NAMES: [&str; 2] = ["access_token", "token"];
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -135,6 +161,14 @@ mod tests {
             (&[cookie, host], false),
             (&[("cookie", "JSESSIONID=x"), host, ("origin", "https://b.example")], false),
             (&[cookie, host, ("origin", "https://b.example"), ("authorization", "Bearer x")], false),
+            (&[cookie, host, ("origin", "https://b.example"), ("x-api-key", "x")], false),
+            (&[cookie, host, ("origin", "https://b.example"), ("authorization", "Digest x")], true),
+            (&[host, ("origin", "https://b.example"), ("authorization", "Digest x")], false),
+            (&[host, ("origin", "https://b.example"), BASIC], true),
+            (&[host, ("origin", "https://b.example"), BASIC, ("x-api-key", "x")], true),
+            (&[host, ("origin", "https://a.example"), BASIC], false),
+            (&[host, ("sec-fetch-site", "cross-site"), BASIC], true),
+            (&[host, BASIC], false),
         ] {
             assert_eq!(may_be_forged(&request(pairs), "", None, true), expected, "{pairs:?}");
         }
@@ -143,6 +177,8 @@ mod tests {
         assert!(!may_be_forged(&foreign, "token=t", Some("ann"), false));
         assert!(!may_be_forged(&request(&[cookie, ("sec-fetch-site", "cross-site")]), "", None, false));
     }
+
+    const BASIC: (&str, &str) = ("authorization", "Basic YW5uOmE6Yg==");
 
     fn of(authorization: &'static str, query: &str) -> Option<Credentials> {
         let mut headers = HeaderMap::new();

@@ -171,7 +171,7 @@ fn forbidden() -> Response<Body> {
 }
 
 const FOREIGN: &str = "A page of another origin may not use this server with what the browser sends by itself \
-    (a cookie, a certificate). sockjs.origins lists the origins that may.\n";
+    (a cookie, a certificate, a password of Basic). sockjs.origins lists the origins that may.\n";
 
 /// The path below the mount, if it is there.
 fn below_mount<'a>(path: &'a str, mount: &str) -> Option<&'a str> {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use serde_json::json;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::auth;
 use super::body::Body;
@@ -80,6 +80,8 @@ enum Refused {
     Unauthorized,
     #[error("too many logins wait to be checked; try again later")]
     LoginsBusy,
+    #[error("{}", auth::TOO_MANY)]
+    LoginsFailed { retry_after: Duration },
     #[error("{0}")]
     Forbidden(String),
     #[error("{0}")]
@@ -99,6 +101,7 @@ impl Refused {
             Self::NoUpgrade => (StatusCode::BAD_REQUEST, "INVALID_HANDSHAKE"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED"),
             Self::LoginsBusy => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
+            Self::LoginsFailed { .. } => (StatusCode::TOO_MANY_REQUESTS, "UNAVAILABLE"),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "UNAUTHORIZED"),
             Self::Filter(_) => (StatusCode::BAD_REQUEST, "INVALID_FILTER"),
             Self::Interval => (StatusCode::BAD_REQUEST, "INVALID_INTERVAL"),
@@ -182,7 +185,9 @@ impl Streams {
         let attempt = Attempt { credentials, peer: request.extensions().get::<PeerAddress>().map(|peer| peer.0.ip()) };
         let identity = broker.authenticate(attempt).await.map_err(|error| {
             broker.stats().refused.add(1);
+            info!(peer, path = request.uri().path(), ?error, "access refused");
             match error {
+                AuthError::TooMany { retry_after } => Refused::LoginsFailed { retry_after },
                 AuthError::Refused => Refused::Unauthorized,
                 AuthError::Busy | AuthError::Unavailable => Refused::LoginsBusy,
             }
@@ -280,6 +285,9 @@ fn refusal(refused: &Refused) -> Response<Body> {
     }
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, Basic realm=\"stompbox\""));
+    }
+    if let Refused::LoginsFailed { retry_after } = refused {
+        headers.insert(header::RETRY_AFTER, auth::seconds(*retry_after));
     }
     response
 }

@@ -397,7 +397,7 @@ impl Session {
         let Request { command, receipt, subscription, .. } = request;
         let is_soft = self.refuses_softly(&refusal);
         let Some(subscription) = subscription.filter(|_| is_soft) else {
-            // Only a new token is refused so.
+            // Only credentials are refused so.
             let error = match refusal.status {
                 401 => SessionError::AccessRefused,
                 429 => SessionError::LoginsBusy,

@@ -46,8 +46,9 @@ async fn the_proxy_protocol_names_the_client_before_anything_else_is_said() {
 }
 
 #[tokio::test]
-async fn a_cookie_is_taken_from_the_servers_own_pages_alone_unless_origins_are_listed() {
-    let auth = "auth.tokens = [{ name = \"ann\", token = \"t\" }]";
+async fn what_a_browser_sends_by_itself_is_taken_from_the_servers_own_pages_alone_unless_origins_are_listed() {
+    let auth =
+        "auth.tokens = [{ name = \"ann\", token = \"t\" }]\nauth.users = [{ name = \"ann\", passcode = \"pw\" }]";
     let own = Server::start(1, auth);
     let listed = Server::start(1, &format!("{auth}\nsockjs.origins = [\"https://b.example\"]"));
     let any = Server::start(1, &format!("{auth}\nsockjs.origins = [\"*\"]"));
@@ -57,6 +58,10 @@ async fn a_cookie_is_taken_from_the_servers_own_pages_alone_unless_origins_are_l
         (&own, "Cookie: token=t\r\nOrigin: http://a\r\n", "101"),
         (&own, "Cookie: token=t\r\n", "101"),
         (&own, "Authorization: Bearer t\r\nOrigin: https://b.example\r\n", "101"),
+        (&own, "Authorization: Basic YW5uOnB3\r\nOrigin: https://b.example\r\n", "403"),
+        (&own, "Authorization: Digest x\r\nCookie: token=t\r\nOrigin: https://b.example\r\n", "403"),
+        (&own, "Authorization: Basic YW5uOnB3\r\n", "101"),
+        (&listed, "Authorization: Basic YW5uOnB3\r\nOrigin: https://b.example\r\n", "101"),
         (&listed, foreign, "101"),
         (&listed, "Cookie: token=t\r\nOrigin: http://a\r\n", "403"),
         (&any, foreign, "101"),
@@ -65,8 +70,10 @@ async fn a_cookie_is_taken_from_the_servers_own_pages_alone_unless_origins_are_l
         assert!(said.starts_with(&format!("HTTP/1.1 {expected} ")), "{headers}: {said}");
     }
     let post = |path: &str| format!("POST {path} HTTP/1.1\r\nHost: a\r\n{foreign}Content-Length: 0\r\n\r\n");
-    for path in ["/ws/0/a/xhr", "/api/v1/events"] {
-        let (_stream, said) = talk(own.address, &post(path)).await;
+    let basic = "POST /api/v1/metrics/reset HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YW5uOnB3\r\n\
+                 Origin: https://b.example\r\nContent-Length: 0\r\n\r\n";
+    for request in [&post("/ws/0/a/xhr"), &post("/api/v1/events"), basic] {
+        let (_stream, said) = talk(own.address, request).await;
         assert!(said.starts_with("HTTP/1.1 403 ") && said.contains("sockjs.origins lists"), "{said}");
     }
 }

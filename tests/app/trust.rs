@@ -52,6 +52,48 @@ async fn frames_that_come_while_credentials_are_checked_wait_in_their_order() {
 }
 
 #[tokio::test]
+async fn logins_that_fail_count_whichever_way_they_come_and_one_too_many_is_told_so() {
+    let server = Server::start(
+        1,
+        "auth.failures_per_minute = 4\nauth.tokens = [{ name = \"ann\", token = \"t\" }]\n\
+         auth.api_keys = [{ name = \"ci\", key = \"k\" }]",
+    );
+    let connect = |token: &str| format!("CONNECT\naccept-version:1.2\nhost:a\ntoken:{token}\n\n\0");
+    let get = |path: &str, token: &str| reqwest::Client::new().get(server.url(path)).bearer_auth(token).send();
+    let (mut inside, mut subscriber) = (Stomp::open(server.address).await, Stomp::open(server.address).await);
+    for client in [&mut inside, &mut subscriber] {
+        client.send(&connect("t")).await;
+        assert_eq!(client.frame().await.command, "CONNECTED");
+    }
+    let mut guesser = Stomp::open(server.address).await;
+    guesser.send(&connect("no")).await;
+    assert_eq!(guesser.frame().await.header("message"), Some("Access refused"));
+    let subscribe = |id: u8| format!("SUBSCRIBE\nid:{id}\ndestination:/topic/a\ntoken:no\nreceipt:{id}\n\n\0");
+    subscriber.send(&subscribe(1)).await;
+    assert_eq!(subscriber.frame().await.header("status"), Some("403"));
+    assert_eq!(subscriber.frame().await.command, "RECEIPT");
+    assert_eq!(get("/api/v1/metrics", "no").await.unwrap().status(), 401);
+    assert_eq!(get("/stream/metrics", "no").await.unwrap().status(), 401);
+
+    for path in ["/api/v1/metrics", "/stream/metrics"] {
+        let response = get(path, "t").await.unwrap();
+        assert_eq!(response.status(), 429, "{path}");
+        let seconds: u64 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=60).contains(&seconds), "{seconds}");
+    }
+    let mut late = Stomp::open(server.address).await;
+    late.send(&connect("t")).await;
+    subscriber.send(&subscribe(2)).await;
+    for mut client in [late, subscriber] {
+        assert_eq!(client.frame().await.header("message"), Some("Too many logins"));
+        assert_eq!(client.closed().await.0, 1013);
+    }
+    inside.subscribe("s", "/topic/$sys/broker", "").await;
+    let counters: serde_json::Value = serde_json::from_str(&inside.frame().await.body).unwrap();
+    assert_eq!(counters["limits"]["failures_per_minute"], 4, "{counters}");
+}
+
+#[tokio::test]
 async fn a_flood_of_passwords_is_told_to_come_again() {
     let hash = hash_password("pw").unwrap();
     let settings =
@@ -71,7 +113,7 @@ async fn a_flood_of_passwords_is_told_to_come_again() {
             connected += 1;
         } else {
             assert_eq!(frame.header("message"), Some("Too many logins"));
-            assert_eq!(frame.body, "too many logins wait to be checked; try again later");
+            assert_eq!(frame.body, "too many logins wait to be checked, or have failed; try again later");
             assert_eq!(client.closed().await.0, 1013);
             busy += 1;
         }

@@ -27,6 +27,7 @@ fn settings(anonymous: bool) -> Settings {
         certificates: false,
         rules: vec![],
         limits: Limits::default(),
+        failures_per_minute: 0,
     }
 }
 

@@ -106,9 +106,10 @@ impl Connection {
                 identity.principal
             }
             Err(AuthError::Refused) => return self.refuse(state, now, ticket, &BrokerError::AccessRefused),
-            Err(AuthError::Busy | AuthError::Unavailable) => {
-                return self.refuse(state, now, ticket, &BrokerError::LoginsBusy);
+            Err(AuthError::Busy | AuthError::TooMany { .. }) => {
+                return self.refuse(state, now, ticket, &BrokerError::TooManyLogins);
             }
+            Err(AuthError::Unavailable) => return self.refuse(state, now, ticket, &BrokerError::LoginsBusy),
         };
         self.subscribe_as(state, now, ticket, subscription, &principal);
         if state.subscriptions.iter().all(|(id, _)| *id != subscription.id) {
@@ -120,7 +121,7 @@ impl Connection {
 fn refusal(error: AuthError) -> Refusal {
     match error {
         AuthError::Refused => Refusal::new(401, "Access refused"),
-        AuthError::Busy => Refusal::new(429, "too many logins wait to be checked; try again later"),
+        AuthError::Busy | AuthError::TooMany { .. } => Refusal::new(429, "too many logins; try again later"),
         AuthError::Unavailable => Refusal::new(503, "credentials cannot be checked now; try again later"),
     }
 }

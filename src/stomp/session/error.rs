@@ -88,7 +88,7 @@ pub enum SessionError {
     #[error("the new token is not for the principal of this session; connect again with it")]
     OtherPrincipal,
     /// Too many want to come in at once.
-    #[error("too many logins wait to be checked; try again later")]
+    #[error("too many logins wait to be checked, or have failed; try again later")]
     LoginsBusy,
     /// The peer named no valid destination.
     #[error("{command}: {error}")]
