@@ -13,27 +13,27 @@
 //!
 //! | octets | what |
 //! |---|---|
-//! | 1000 | `Connection<stomp::Session>`: of it the session, next line, and the mailbox, 64 |
+//! | 1008 | `Connection<stomp::Session>`: of it the session, next line, and the mailbox, 64 |
 //! | (648) | `stomp::Session`: of it the decoder, next line, and the two heart-beats' clocks, 96 |
 //! | (168) | `stomp::Decoder` |
-//! | 432 | `Counted<RawWebSocket>`, the transport: its reader, its queue of events, its socket's handle; 48 are for counting |
+//! | 416 | `Counted<RawWebSocket>`, the transport: its reader, its queue of events, its socket's handle; 48 are for counting |
 //! | 256 | tokio's record of the socket, on cache lines of its own |
 //! | 256 | tokio's task; of it the future that `Connection::run` makes, next line |
 //! | (96) | `Connection::run` |
 //! | 112 | `Sleep`, the one timer, for heart-beats and pings |
-//! | 96 | the connection's own notes of subscriptions, for the day it leaves: four at first, of 24 |
 //! | 56 | `SessionSeat`, its place under the limits |
 //! | 48 | `stomp::Session`'s entry for the subscription |
 //! | 32 | `Route`, in the shard's list of the destination's subscribers, which may be half empty |
 //! | 32 | its destination's name, of 15 octets and two counts |
 //! | 30 | the session's name, which CONNECTED tells |
 //! | 24 | the shard's `Place` for it, in a table that may be half empty |
+//! | 24 | the connection's own note of the subscription, for the day it leaves |
 //! | 5 | the subscription's name |
 //!
-//! That is 2379 in all; rounded up, and with the tables' free places, `stompbox bench idle` finds
-//! some 2540 in the memory of the process.
+//! That is 2299 in all; rounded up, and with the tables' free places, `stompbox bench idle` finds
+//! some 2460 in the memory of the process.
 //!
-//! TCP has `Tcp`, 168 octets, for the transport, and SockJS on a WebSocket 512,
+//! TCP has `Tcp`, 168 octets, for the transport, and SockJS on a WebSocket 496,
 //! `Counted<SockJsWebSocketIo>`.
 //!
 //! A session of SockJS that receives by xhr_streaming has all of that but the transport, and what

@@ -87,7 +87,7 @@ impl Connection {
         selector: Option<Arc<Selector>>,
     ) {
         let Subscription { id, overflow, is_kept, .. } = *subscription;
-        state.subscriptions.push((id, destination.clone()));
+        note(state, id, destination.clone());
         let route = Route { connection: self.key, subscription: id, overflow, seen: None };
         let condition = subscription.condition.clone().or(selector.map(|selector| selector as Arc<dyn Condition>));
         if is_kept {
@@ -150,7 +150,7 @@ impl Connection {
         }
         queueing.add_consumer(subscription.id, prefetch_count, is_auto);
         queueing.expect_answers(ticket, 1);
-        state.subscriptions.push((subscription.id, queue.clone()));
+        note(state, subscription.id, queue.clone());
         let (consumer, asker) = (self.consumer(subscription.id), Some(self.asker(ticket)));
         self.broker().post_request(Request::Subscribe {
             queue,
@@ -194,7 +194,7 @@ impl Connection {
                 if !self.takes_binary() {
                     self.fanout.add_text_only(&address);
                 }
-                state.subscriptions.push((subscription, address.clone()));
+                note(state, subscription, address.clone());
             }
             ReplyTo::Ended => return None,
         }
@@ -240,6 +240,14 @@ impl Connection {
         let (queue, consumer) = (destination.clone(), self.consumer(subscription));
         self.broker().post_request(Request::Unsubscribe { queue, consumer, unsent, leaving });
     }
+}
+
+/// Most sessions have one subscription, for which a list would take room for four.
+fn note(state: &mut State, id: SubscriptionId, destination: Destination) {
+    if state.subscriptions.is_empty() {
+        state.subscriptions.reserve_exact(1);
+    }
+    state.subscriptions.push((id, destination));
 }
 
 /// Wildcards for any words, with others behind them, of all patterns of a session. Each of them may

@@ -23,7 +23,7 @@ fn a_connection_holds_what_its_documentation_says() {
         ("| `Connection::run`", size_of_future(Connection::run)),
         ("| `Sleep`", size_of::<tokio::time::Sleep>()),
         ("| `Route`", size_of::<Route>()),
-        ("| the connection's own notes", 4 * size_of::<(SubscriptionId, Destination)>()),
+        ("| the connection's own note", size_of::<(SubscriptionId, Destination)>()),
     ] {
         let told = documented(what);
         if !(size..size + 8).contains(&told) {
