@@ -17,8 +17,9 @@ use crate::feeds::logs::own::OwnLines;
 pub fn start(log: &Log, own: bool) -> Result<(), LogError> {
     let filter = EnvFilter::try_new(&log.level).map_err(|error| LogError(error.to_string()))?;
     let is_terminal = io::stderr().is_terminal();
-    let lines = fmt::layer().with_writer(|| OneLine(io::stderr())).with_ansi(is_terminal);
-    let lines = match is_json(log.format, is_terminal) {
+    let is_json = is_json(log.format, is_terminal);
+    let lines = fmt::layer().with_writer(move || OneLine { writer: io::stderr(), is_json }).with_ansi(is_terminal);
+    let lines = match is_json {
         true => lines.json().flatten_event(true).with_filter(filter).boxed(),
         false => lines.with_filter(filter).boxed(),
     };
@@ -29,7 +30,10 @@ pub fn start(log: &Log, own: bool) -> Result<(), LogError> {
 
 /// A writer for which each write is one event, as those of `fmt` are: one line, whatever a peer
 /// put into its fields.
-struct OneLine<W>(W);
+struct OneLine<W> {
+    writer: W,
+    is_json: bool,
+}
 
 impl<W: Write> Write for OneLine<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
@@ -38,18 +42,22 @@ impl<W: Write> Write for OneLine<W> {
         for character in text.trim_end_matches('\n').chars() {
             // Colours begin with ESC; the one of a field's text is escaped before it comes here.
             if (character.is_control() && character != '\u{1b}') || matches!(character, '\u{2028}' | '\u{2029}') {
-                line.extend(character.escape_default());
+                match self.is_json {
+                    // RFC 8259 section 7; none of these takes more than four digits
+                    true => line += &format!("\\u{:04x}", u32::from(character)),
+                    false => line.extend(character.escape_default()),
+                }
             } else {
                 line.push(character);
             }
         }
         line.push('\n');
-        self.0.write_all(line.as_bytes())?;
+        self.writer.write_all(line.as_bytes())?;
         Ok(event.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.writer.flush()
     }
 }
 
@@ -75,14 +83,34 @@ mod tests {
     #[test]
     fn a_peers_line_breaks_begin_no_line_of_the_log() {
         let written = Arc::new(Mutex::new(Vec::new()));
-        let into = Arc::clone(&written);
-        let lines = fmt::layer().with_writer(move || OneLine(Written(Arc::clone(&into)))).without_time();
+        let lines = fmt::layer().with_writer(writer(&written, false)).without_time();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
-            tracing::info!(reason = %"a\nINFO b\r\u{85}\u{2028}c", "refused\n");
+            tracing::info!(reason = %PEERS, "refused\n");
         });
         let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
         assert!(text.ends_with("\n") && text.lines().count() == 1, "{text:?}");
-        assert!(text.contains("a\\nINFO b\\r\\u{85}\\u{2028}c"), "{text:?}");
+        assert!(text.contains("a\\nINFO b\\r\\u{85}\\u{2028}\\u{7f}c"), "{text:?}");
+    }
+
+    #[test]
+    fn a_line_of_json_is_json_with_what_a_peer_wrote_as_it_is() {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let lines = fmt::layer().with_writer(writer(&written, true)).json().flatten_event(true);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+            tracing::info!(reason = %PEERS, "refused");
+        });
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        assert!(text.ends_with("\n") && !text.trim_end().contains(char::is_control), "{text:?}");
+        assert!(!text.contains('\u{2028}'), "{text:?}");
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["reason"], PEERS);
+    }
+
+    const PEERS: &str = "a\nINFO b\r\u{85}\u{2028}\u{7f}c";
+
+    fn writer(written: &Arc<Mutex<Vec<u8>>>, is_json: bool) -> impl Fn() -> OneLine<Written> + use<> {
+        let written = Arc::clone(written);
+        move || OneLine { writer: Written(Arc::clone(&written)), is_json }
     }
 
     struct Written(Arc<Mutex<Vec<u8>>>);
