@@ -61,6 +61,7 @@ mod socket;
 mod websocket_io;
 
 use std::error::Error;
+use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -328,8 +329,10 @@ impl Service {
         if !answer::is_allowed_origin(&self.settings, &parts.headers) {
             return set_reached(response, StatusCode::FORBIDDEN, "origins", "This origin is not allowed.");
         }
-        let body = match collect(body, self.settings.payload_bytes).await {
+        let from = Fingerprint::of(&parts.headers, &self.hasher);
+        let body = match collect(body, self.settings.payload_bytes, self.find(session, from)).await {
             Ok(body) => body,
+            Err(BodyError::Unwanted(error)) => return set_unsent(response, error),
             Err(error @ BodyError::TooLong { .. }) => {
                 return set_reached(response, error.status(), "payload_bytes", error.to_string());
             }
@@ -347,7 +350,6 @@ impl Service {
             Err(error) => return set_error(response, StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         };
         let (reply, answer) = oneshot::channel();
-        let from = Fingerprint::of(&parts.headers, &self.hasher);
         let delivery = Delivery { messages, mark: self.mark(parts.uri.query(), &body, peer), reply };
         let errand = Errand::Send { session: session.into(), from, delivery };
         if self.home(session).send(errand).await.is_err() {
@@ -356,14 +358,18 @@ impl Service {
         match (timeout(SEND_WAIT, answer).await, transport) {
             (Ok(Ok(Ok(()))), SendTransport::Xhr) => set(response, StatusCode::NO_CONTENT, ""),
             (Ok(Ok(Ok(()))), SendTransport::Jsonp) => set(response, StatusCode::OK, "ok"),
-            (Ok(Ok(Err(SendError::UnknownSession)) | Err(_)), _) => {
-                set_error(response, StatusCode::NOT_FOUND, "Unknown session.");
-            }
-            (Ok(Ok(Err(SendError::NotYours))), _) => set_error(response, StatusCode::FORBIDDEN, NOT_YOURS),
-            (Err(_) | Ok(Ok(Err(SendError::Busy))), _) => {
-                set_reached(response, StatusCode::SERVICE_UNAVAILABLE, "inbox_bytes", NO_ROOM);
-            }
+            (Ok(Ok(Err(error))), _) => set_unsent(response, error),
+            (Ok(Err(_)), _) => set_unsent(response, SendError::UnknownSession),
+            (Err(_), _) => set_unsent(response, SendError::Busy),
         }
+    }
+
+    /// Whether the session is there and takes messages of that client.
+    async fn find(&self, session: &str, from: Fingerprint) -> Result<(), SendError> {
+        let (reply, answer) = oneshot::channel();
+        let errand = Errand::Find { session: session.into(), from, reply };
+        // Where its shard is gone, that is said when the whole is sent there.
+        if self.home(session).send(errand).await.is_err() { Ok(()) } else { answer.await.unwrap_or(Ok(())) }
     }
 
     /// In a browser, sockjs-client gives each request the time as `t`, or as `i` a name of its own;
@@ -409,6 +415,14 @@ fn set_error(response: &mut Response<Body>, status: StatusCode, text: impl Into<
     set(response, status, text);
 }
 
+fn set_unsent(response: &mut Response<Body>, error: SendError) {
+    match error {
+        SendError::UnknownSession => set_error(response, StatusCode::NOT_FOUND, "Unknown session."),
+        SendError::NotYours => set_error(response, StatusCode::FORBIDDEN, NOT_YOURS),
+        SendError::Busy => set_reached(response, StatusCode::SERVICE_UNAVAILABLE, "inbox_bytes", NO_ROOM),
+    }
+}
+
 /// As [`set_error`], for what [`Reached`] counts.
 fn set_reached(response: &mut Response<Body>, status: StatusCode, limit: &'static str, text: impl Into<Bytes>) {
     set_error(response, status, text);
@@ -424,6 +438,8 @@ enum BodyError {
     Broken,
     #[error("The payload took too long to come.")]
     Stalled,
+    #[error("Nobody takes the payload.")]
+    Unwanted(SendError),
 }
 
 impl BodyError {
@@ -432,11 +448,14 @@ impl BodyError {
             Self::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Broken => StatusCode::BAD_REQUEST,
             Self::Stalled => StatusCode::REQUEST_TIMEOUT,
+            Self::Unwanted(_) => StatusCode::NOT_FOUND,
         }
     }
 }
 
-async fn collect<B>(body: B, max: usize) -> Result<Bytes, BodyError>
+/// The whole body. Before much of it is kept, `known` says whether somebody takes it; if nobody
+/// does, the rest is read and thrown away, so that a client which is still writing gets its answer.
+async fn collect<B>(body: B, max: usize, known: impl Future<Output = Result<(), SendError>>) -> Result<Bytes, BodyError>
 where
     B: http_body::Body,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -445,6 +464,8 @@ where
         return Err(BodyError::TooLong { max });
     }
     let mut body = std::pin::pin!(body);
+    let mut known = Some(known);
+    let (mut taken, mut unwanted) = (0, None);
     let mut collected = BytesMut::new();
     while let Some(frame) = timeout(BODY_WAIT, body.frame()).await.map_err(|_| BodyError::Stalled)? {
         let frame = frame.map_err(|error| match RequestBodyError::is_too_slow(&*error.into()) {
@@ -453,12 +474,20 @@ where
         })?;
         let Ok(mut data) = frame.into_data() else { continue };
         use bytes::Buf as _;
-        if collected.len() + data.remaining() > max {
+        taken += data.remaining();
+        if taken > max {
             return Err(BodyError::TooLong { max });
         }
-        collected.extend_from_slice(&data.copy_to_bytes(data.remaining()));
+        if let Some(known) = known.take_if(|_| taken > UNASKED_BYTES) {
+            unwanted = known.await.err();
+        }
+        if unwanted.is_none() {
+            collected.extend_from_slice(&data.copy_to_bytes(data.remaining()));
+        } else {
+            collected = BytesMut::new();
+        }
     }
-    Ok(collected.freeze())
+    unwanted.map_or_else(|| Ok(collected.freeze()), |error| Err(BodyError::Unwanted(error)))
 }
 
 fn entropy() -> u32 {
@@ -481,6 +510,10 @@ const NO_ROOM: &str = "The session takes no more messages now.";
 
 /// Requests that may wait for one shard.
 const ERRANDS: usize = 1024;
+
+/// What is kept of a request's body before anybody asks whether its session is there. Nearly all
+/// bodies are smaller, and cost no more than before.
+const UNASKED_BYTES: usize = 64 * 1024;
 
 /// How long the next octets of a request's body may take to come.
 const BODY_WAIT: Duration = Duration::from_secs(10);

@@ -35,6 +35,8 @@ pub(super) enum Errand {
     Receive(Box<Receive>),
     /// Give a session messages.
     Send { session: Box<str>, from: Fingerprint, delivery: Delivery },
+    /// Say whether a session is there and takes messages of that client.
+    Find { session: Box<str>, from: Fingerprint, reply: oneshot::Sender<Result<(), SendError>> },
 }
 
 /// A connection that becomes a WebSocket.
@@ -104,11 +106,14 @@ impl Home {
         match errand {
             Errand::Upgrade(upgrade) => self.on_upgrade(*upgrade, connections),
             Errand::Receive(receive) => self.on_receive(sessions, *receive, connections),
-            Errand::Send { session, from, delivery } => match sessions.find(&session) {
-                Some(found) if found.owner.admits(from) => found.handle_delivery(delivery),
-                Some(_) => refuse(delivery, SendError::NotYours),
-                None => refuse(delivery, SendError::UnknownSession),
+            Errand::Send { session, from, delivery } => match sessions.find_for(&session, from) {
+                Ok(found) => found.handle_delivery(delivery),
+                Err(error) => refuse(delivery, error),
             },
+            // Nobody waits for it where the client has gone meanwhile.
+            Errand::Find { session, from, reply } => {
+                let _ = reply.send(sessions.find_for(&session, from).map(|_| ()));
+            }
         }
     }
 
@@ -212,6 +217,12 @@ impl Sessions {
     /// The session of that name, unless it is over.
     fn find(&self, name: &str) -> Option<Rc<HttpSession>> {
         self.0.borrow().get(name).filter(|session| !session.has_ended()).cloned()
+    }
+
+    /// As [`Sessions::find`], for a client that wants to send.
+    fn find_for(&self, name: &str, from: Fingerprint) -> Result<Rc<HttpSession>, SendError> {
+        let found = self.find(name).ok_or(SendError::UnknownSession)?;
+        if found.owner.admits(from) { Ok(found) } else { Err(SendError::NotYours) }
     }
 
     fn len(&self) -> usize {

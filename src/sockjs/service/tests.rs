@@ -64,6 +64,44 @@ fn a_session_survives_between_polls_and_loses_nothing() {
     });
 }
 
+#[tokio::test]
+async fn a_long_body_for_a_session_that_is_not_there_is_read_to_its_end_and_not_kept() {
+    let left = Cell::new(3_u32);
+    let piece = |_| async {
+        left.set(left.get().checked_sub(1)?);
+        Some((Ok::<_, std::convert::Infallible>(http_body::Frame::data(Bytes::from(vec![b' '; 40_000]))), ()))
+    };
+    let body = http_body_util::StreamBody::new(Box::pin(futures_util::stream::unfold((), piece)));
+    let known = async {
+        assert_eq!(left.get(), 1, "it is asked before the rest comes");
+        Err(SendError::UnknownSession)
+    };
+    let collected = collect(body, 200_000, known).await;
+    assert!(matches!(collected, Err(BodyError::Unwanted(SendError::UnknownSession))), "{collected:?}");
+    assert_eq!(left.get(), 0);
+}
+
+#[tokio::test]
+async fn nobody_is_asked_for_a_body_of_usual_size() {
+    let asked = async { panic!("it asks") };
+    let collected = collect(Full::new(Bytes::from(vec![b' '; UNASKED_BYTES])), 200_000, asked).await;
+    assert_eq!(collected.map(|body| body.len()).ok(), Some(UNASKED_BYTES));
+}
+
+#[test]
+fn a_long_message_is_taken_where_its_session_is_and_answered_with_404_where_it_is_not() {
+    serve(Settings { payload_bytes: 200_000, inbox_bytes: 200_000, ..Settings::conformance() }, async |peer| {
+        assert_eq!(peer.post("/0/s/xhr").await, "o\n");
+        let long = format!("[\"{}\"]", "x".repeat(2 * UNASKED_BYTES));
+        assert_eq!(peer.send("/1/s/xhr_send", &long).await, StatusCode::NO_CONTENT);
+        assert_eq!(peer.send("/1/none/xhr_send", &long).await, StatusCode::NOT_FOUND);
+        assert_eq!(
+            peer.send("/1/s/xhr_send", &format!("[\"{}\"]", "x".repeat(200_000))).await,
+            StatusCode::PAYLOAD_TOO_LARGE
+        );
+    });
+}
+
 /// Breaks down on connections that ask for it.
 #[derive(Default)]
 struct Fragile {
