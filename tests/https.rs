@@ -94,6 +94,18 @@ async fn whom_a_certificate_names_is_the_user_and_without_one_nobody_comes_in_wh
 }
 
 #[tokio::test]
+async fn a_certificate_counts_from_pages_of_https_of_this_server_alone() {
+    let files = Files::new();
+    let server = Server::start(&files, "tls_client_ca = \"FOLDER/ca.pem\"");
+    for (origin, status) in [("https://localhost", 200), ("http://localhost", 403), ("https://b.example", 403)] {
+        let mut ann = server.tls(&files, &TLS13, Some("ann")).await.unwrap();
+        let origin = format!("Origin: {origin}\r\n");
+        let answer = request_with(&mut ann, "GET", "/ws/info", &origin, "").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{origin} {answer}");
+    }
+}
+
+#[tokio::test]
 async fn sighup_exchanges_the_certificate_and_open_connections_go_on() {
     let files = Files::new();
     let server = Server::start(&files, "");
@@ -165,7 +177,18 @@ fn shown(stream: &TlsStream<TcpStream>) -> Vec<u8> {
 }
 
 async fn request(stream: &mut TlsStream<TcpStream>, method: &str, path: &str, body: &str) -> String {
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+    request_with(stream, method, path, "", body).await
+}
+
+async fn request_with(
+    stream: &mut TlsStream<TcpStream>,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> String {
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
     stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     let mut answer = String::new();
     loop {

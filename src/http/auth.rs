@@ -19,14 +19,20 @@ pub fn credentials(headers: &HeaderMap, query: &str, subject: Option<Arc<str>>) 
 
 /// Whether a page of another origin may have made a browser send credentials of its user.
 /// `reads` is whether a request without an `Origin` would be answered to a page, too, as a script
-/// or in a frame.
-pub(super) fn may_be_forged(headers: &HeaderMap, query: &str, subject: Option<&str>, reads: bool) -> bool {
+/// or in a frame; `is_tls`, whether it is known to have come by https.
+pub(super) fn may_be_forged(
+    headers: &HeaderMap,
+    query: &str,
+    subject: Option<&str>,
+    reads: bool,
+    is_tls: bool,
+) -> bool {
     if !matches!(found(headers, query, subject), Some((_, Sent::Along))) {
         return false;
     }
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     match (text("origin"), text("sec-fetch-site")) {
-        (Some(origin), _) => !is_own(origin, text("host").unwrap_or_default()),
+        (Some(origin), _) => !is_own(origin, text("host").unwrap_or_default(), is_tls),
         (None, Some(site)) => reads && !matches!(site, "same-origin" | "none"),
         (None, None) => false,
     }
@@ -55,9 +61,13 @@ fn found(headers: &HeaderMap, query: &str, subject: Option<&str>) -> Option<(Cre
     header.or_else(said).or_else(cookie).or_else(certificate)
 }
 
-/// Whether the origin's host and port are those that the request went to.
-fn is_own(origin: &str, host: &str) -> bool {
+/// Whether the origin's host and port are those that the request went to, and its scheme, too,
+/// where that is known: anybody on the path writes the pages of http.
+fn is_own(origin: &str, host: &str, is_tls: bool) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    if is_tls && !scheme.eq_ignore_ascii_case("https") {
+        return false;
+    }
     let default_port = if scheme == "https" { ":443" } else { ":80" };
     let bare = |name: &str| name.strip_suffix(default_port).unwrap_or(name).to_ascii_lowercase();
     bare(authority) == bare(host)
@@ -170,12 +180,26 @@ mod tests {
             (&[host, ("sec-fetch-site", "cross-site"), BASIC], true),
             (&[host, BASIC], false),
         ] {
-            assert_eq!(may_be_forged(&request(pairs), "", None, true), expected, "{pairs:?}");
+            assert_eq!(may_be_forged(&request(pairs), "", None, true, false), expected, "{pairs:?}");
         }
         let foreign = request(&[host, ("origin", "https://b.example")]);
-        assert!(may_be_forged(&foreign, "", Some("ann"), false));
-        assert!(!may_be_forged(&foreign, "token=t", Some("ann"), false));
-        assert!(!may_be_forged(&request(&[cookie, ("sec-fetch-site", "cross-site")]), "", None, false));
+        assert!(may_be_forged(&foreign, "", Some("ann"), false, false));
+        assert!(!may_be_forged(&foreign, "token=t", Some("ann"), false, false));
+        assert!(!may_be_forged(&request(&[cookie, ("sec-fetch-site", "cross-site")]), "", None, false, false));
+    }
+
+    #[test]
+    fn a_page_of_http_is_none_of_the_servers_own_where_that_speaks_tls() {
+        let from = |origin: &str, is_tls| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [("cookie", "token=t"), ("host", "a.example"), ("origin", origin)] {
+                headers.insert(name.parse::<header::HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
+            }
+            may_be_forged(&headers, "", None, true, is_tls)
+        };
+        assert!(!from("https://a.example", true) && from("http://a.example", true));
+        // A proxy in front may have spoken either.
+        assert!(!from("https://a.example", false) && !from("http://a.example", false));
     }
 
     const BASIC: (&str, &str) = ("authorization", "Basic YW5uOmE6Yg==");

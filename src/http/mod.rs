@@ -34,7 +34,7 @@ use crate::broker::Broker;
 use crate::feeds::events::Events;
 use crate::message::Destination;
 use crate::net::fanout::Fanout;
-use crate::net::http::{PeerAddress, PeerSubject, RequestBody};
+use crate::net::http::{OverTls, PeerAddress, PeerSubject, RequestBody};
 use crate::net::websocket::{self, deflate};
 use crate::sockjs::service::{self, Reached, Service};
 use crate::stream;
@@ -97,6 +97,7 @@ pub fn handler(
         let route = Route::of(request.uri().path());
         let below = below_mount(request.uri().path(), &site.mount).map(str::to_owned);
         let subject = request.extensions().get::<PeerSubject>().map(|subject| Arc::clone(&subject.0));
+        let is_tls = request.extensions().get::<OverTls>().is_some();
         let query = request.uri().query().unwrap_or_default();
         let is_rest = route.is_none() && below.is_none();
         let origins = if is_rest { &site.cors_origins } else { &site.origins };
@@ -105,7 +106,7 @@ pub fn handler(
         // On an open server what goes along by itself gives no rights.
         if origins.is_empty()
             && !site.broker.is_open()
-            && auth::may_be_forged(request.headers(), query, subject.as_deref(), below.is_some())
+            && auth::may_be_forged(request.headers(), query, subject.as_deref(), below.is_some(), is_tls)
         {
             site.broker.stats().refused.add(1);
             let (method, path, origin) =

@@ -46,6 +46,10 @@ pub struct PeerAddress(pub SocketAddr);
 #[derive(Debug, Clone)]
 pub struct PeerSubject(pub Arc<str>);
 
+/// Marks a request that came by TLS which the server itself speaks; without it, a proxy may.
+#[derive(Debug, Clone, Copy)]
+pub struct OverTls;
+
 /// What an HTTP listener needs to know from the settings.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -134,6 +138,10 @@ where
             request.extensions_mut().insert(PeerAddress(client));
             if let Some(subject) = noted.subject() {
                 request.extensions_mut().insert(PeerSubject(subject));
+            }
+            // The way past hyper is there where no TLS is in between.
+            if shortcut.is_none() {
+                request.extensions_mut().insert(OverTls);
             }
             // To an older client hyper does not write in chunks.
             if let Some(shortcut) = shortcut.as_ref().filter(|_| request.version() == Version::HTTP_11) {
