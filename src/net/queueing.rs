@@ -1,12 +1,16 @@
 //! Drives a shard's queues: requests in, deliveries and answers out, here or to other shards.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
+
+use tracing::error;
 
 use super::fanout::{Fanout, Slice, WRITE_STEPS, isolate};
 use crate::broker::handle::now_ms;
 use crate::broker::post::Post;
 use crate::broker::queue::{Asker, Consumer, Output, Queues};
 use crate::broker::router::ConnectionKey;
+use crate::broker::stats::Stats;
 use crate::message::Delivery;
 
 /// Serves what is said to the shard about queues; never ends.
@@ -19,20 +23,26 @@ pub(super) async fn run(fanout: &Fanout) {
     loop {
         tokio::select! {
             () = broker.posts(fanout.shard()).take(&mut batch, BATCH) => {}
-            _ = sweep.tick() => queues.handle_timeout(now_ms()),
+            _ = sweep.tick() => drop(contain(broker.stats(), || queues.handle_timeout(now_ms()))),
         }
         let mut slice = Slice::begin();
         let mut dirty = Vec::new();
         for post in batch.drain(..) {
+            let mut steps = 1;
             match post {
-                Post::Request(request) => queues.handle_request(request),
+                Post::Request(request) => {
+                    contain(broker.stats(), || queues.handle_request(request));
+                    steps = WRITE_STEPS;
+                }
                 Post::Deliver(consumer, delivery) => deliver(fanout, consumer, delivery, &mut dirty),
                 Post::Answer(asker) => answer(fanout, asker),
             }
-            slice.step(1).await;
+            slice.step(steps).await;
         }
         loop {
-            let has_more = queues.dispatch(now_ms(), STEPS);
+            // What broke down is no longer pending; others may be.
+            let has_more = contain(broker.stats(), || queues.dispatch(now_ms(), STEPS as usize)).unwrap_or(true);
+            slice.step(STEPS).await;
             while let Some(output) = queues.poll_output() {
                 carry_out(fanout, output, &mut dirty);
                 slice.step(1).await;
@@ -44,6 +54,16 @@ pub(super) async fn run(fanout: &Fanout) {
         }
         queues.take_counts().add_to(broker.stats());
     }
+}
+
+/// A request or message that breaks down must not take the shard with it; who asked gets no answer.
+fn contain<T>(stats: &Stats, act: impl FnOnce() -> T) -> Option<T> {
+    let done = catch_unwind(AssertUnwindSafe(act));
+    if done.is_err() {
+        stats.panics.add(1);
+        error!("what a queue was to do is given up after a panic");
+    }
+    done.ok()
 }
 
 fn carry_out(fanout: &Fanout, output: Output, dirty: &mut Vec<ConnectionKey>) {
@@ -89,5 +109,18 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Posts of one turn.
 const BATCH: usize = 64;
 
-/// Messages handed out, or looked at in vain, between two writes.
-const STEPS: usize = 256;
+/// Messages handed out, or looked at in vain, between two writes and looks at the clock.
+const STEPS: u32 = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_in_a_queue_is_counted_and_goes_no_further() {
+        let stats = Stats::default();
+        assert_eq!(contain(&stats, || panic!("a test of what a panic does")), None::<()>);
+        assert_eq!(contain(&stats, || 7), Some(7));
+        assert_eq!(stats.panics.value(), 1);
+    }
+}

@@ -29,6 +29,11 @@ impl Taste {
         self.selector.is_some() || !self.takes_binary
     }
 
+    /// What a look counts for; a selector may take a hundred microseconds.
+    fn steps(&self) -> usize {
+        if self.selector.is_some() { SELECTOR_STEPS } else { 1 }
+    }
+
     fn takes(&self, message: &Message) -> bool {
         (self.takes_binary || message.is_text())
             && self.selector.as_ref().is_none_or(|selector| selector.matches(message))
@@ -100,24 +105,26 @@ impl Consumers {
         self.ring.iter().filter_map(|consumer| Some(self.all.get(consumer)?.seen)).min().unwrap_or_default()
     }
 
-    /// Gives a message to the next in turn who has room and wants it; each look at a selector
-    /// takes a step.
+    /// Gives a message to the next in turn who has room and wants it. Each look takes steps, and the
+    /// one that takes the last is the last: who looked in vain does not look again.
     pub(super) fn choose(&mut self, place: Place, message: &Message, steps: &mut usize) -> Option<Consumer> {
-        let chosen = self.ring.iter().position(|consumer| {
-            let Some(state) = self.all.get_mut(consumer) else { return false };
-            if state.seen > place {
-                return false;
-            }
+        let mut chosen = None;
+        for (at, consumer) in self.ring.iter().enumerate() {
+            let Some(state) = self.all.get_mut(consumer).filter(|state| state.seen <= place) else { continue };
             if !state.taste.is_choosy() {
-                return true;
+                chosen = Some(at);
+                break;
             }
-            *steps = steps.saturating_sub(1);
-            let wants = state.taste.takes(message);
-            if !wants {
-                state.seen = Place(place.0 + 1);
+            *steps = steps.saturating_sub(state.taste.steps());
+            if state.taste.takes(message) {
+                chosen = Some(at);
+                break;
             }
-            wants
-        });
+            state.seen = Place(place.0 + 1);
+            if *steps == 0 {
+                break;
+            }
+        }
         let consumer = self.ring.remove(chosen?)?;
         let state = self.all.get_mut(&consumer)?;
         state.unsettled += 1;
@@ -128,3 +135,5 @@ impl Consumers {
         Some(consumer)
     }
 }
+
+const SELECTOR_STEPS: usize = 32;

@@ -287,6 +287,22 @@ fn many_looks_in_vain_are_cut_into_turns() {
 }
 
 #[test]
+fn looks_of_many_consumers_at_one_message_are_cut_into_turns() {
+    let mut broker = Script::new();
+    for number in 1..=8 {
+        broker.subscribe_with("/queue/a", number, 1, Some(&format!("kind = 'test' AND {number} = 8")));
+    }
+    let message = message("/queue/a", 1, 0, None);
+    broker.queues.handle_request(Request::Send { message: Arc::new(message), asker: None });
+    let mut turns = 0;
+    while broker.queues.dispatch(0, 64) {
+        turns += 1;
+    }
+    assert_eq!(turns, 4);
+    assert_eq!(broker.outputs(), "8<1");
+}
+
+#[test]
 fn an_answer_leaves_before_what_it_sets_free() {
     let mut broker = Script::new();
     broker.send("/queue/a", 1);
