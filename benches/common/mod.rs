@@ -80,6 +80,6 @@ fn router(destinations: impl Iterator<Item = String>) -> Router {
 /// How many routes a message to `destination` has.
 pub(crate) fn routes(router: &Router, message: &Message) -> usize {
     let mut count = 0;
-    router.route(&message.destination, |_, routes| count += routes.len());
+    router.route(&message.destination, |_, lists| count += lists.iter().map(|routes| routes.len()).sum::<usize>());
     count
 }

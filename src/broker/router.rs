@@ -1,9 +1,12 @@
 //! A shard's own table: destination and patterns to its subscribers. Single-threaded.
 
+mod subscribers;
+
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use self::subscribers::{Key, Subscribers};
 use super::pattern::{Pattern, PatternMap, Separators};
 use crate::condition::Condition;
 use crate::message::{Destination, MessageId, Overflow, SubscriptionId};
@@ -32,23 +35,24 @@ pub struct ConnectionKey {
     pub turn: u32,
 }
 
-/// The subscribers of one destination or pattern. A copy taken for a slow fan-out stays as it
+/// Subscribers of one destination or pattern, of which there may be several lists. A copy taken for a slow fan-out stays as it
 /// was while the table changes.
 pub type Routes = Rc<Vec<Route>>;
 
 /// A shard's subscriptions.
 #[derive(Debug)]
 pub struct Router {
-    all: Table<Routes>,
-    /// Those with a condition, which is looked at once for all who share it.
-    conditional: Table<Vec<Conditional>>,
+    all: Table<Subscribers>,
+    /// Those with a condition, by its text; it is looked at once for all who share it.
+    conditional: Table<HashMap<Arc<str>, Conditional>>,
+    /// Whose condition has which text.
+    texts: HashMap<Key, Arc<str>>,
 }
 
 #[derive(Debug)]
 struct Conditional {
     condition: Arc<dyn Condition>,
-    text: String,
-    routes: Routes,
+    subscribers: Subscribers,
 }
 
 /// Values by destination and pattern.
@@ -62,21 +66,19 @@ struct Table<T> {
 impl Router {
     /// An empty one, for names with those separators.
     pub fn new(separators: Separators) -> Self {
-        Self { all: Table::new(separators), conditional: Table::new(separators) }
+        Self { all: Table::new(separators), conditional: Table::new(separators), texts: HashMap::new() }
     }
 
     /// Adds a subscription to all messages, or to those that a condition takes.
     pub fn subscribe(&mut self, destination: &Destination, condition: Option<Arc<dyn Condition>>, route: Route) {
         let Some(condition) = condition else {
-            Rc::make_mut(self.all.entry(destination)).push(route);
-            return;
+            return self.all.entry(destination).insert(route);
         };
-        let conditionals = self.conditional.entry(destination);
-        let text = condition.text();
-        match conditionals.iter_mut().find(|other| other.text == text) {
-            Some(conditional) => Rc::make_mut(&mut conditional.routes).push(route),
-            None => conditionals.push(Conditional { condition, text, routes: Rc::new(vec![route]) }),
-        }
+        let text: Arc<str> = condition.text().into();
+        self.texts.insert((route.connection, route.subscription), Arc::clone(&text));
+        let shared = self.conditional.entry(destination).entry(text);
+        let new = || Conditional { condition, subscribers: Subscribers::default() };
+        shared.or_insert_with(new).subscribers.insert(route);
     }
 
     /// Removes a subscription; answers whether no other of its destination or pattern is left here.
@@ -86,33 +88,38 @@ impl Router {
         connection: ConnectionKey,
         subscription: SubscriptionId,
     ) -> bool {
-        let of = |route: &Route| route.connection == connection && route.subscription == subscription;
+        let key = (connection, subscription);
         let mut was_there = false;
-        let mut remove = |routes: &mut Routes| {
-            if let Some(at) = routes.iter().position(of) {
-                let routes = Rc::make_mut(routes);
-                routes.swap_remove(at);
-                shrink(routes);
-                was_there = true;
-            }
-            !routes.is_empty()
+        let Some(text) = self.texts.remove(&key) else {
+            let is_left = self.all.update(destination, |subscribers| {
+                was_there = subscribers.remove(key);
+                !subscribers.is_empty()
+            });
+            return was_there && !is_left && !self.conditional.has(destination);
         };
-        let left = self.all.update(destination, &mut remove);
-        let conditional_left = self.conditional.update(destination, |conditionals| {
-            conditionals.retain_mut(|conditional| remove(&mut conditional.routes));
+        if self.texts.capacity() > 64 && self.texts.len() * 4 < self.texts.capacity() {
+            self.texts.shrink_to(self.texts.len() * 2);
+        }
+        let is_left = self.conditional.update(destination, |conditionals| {
+            if let Some(conditional) = conditionals.get_mut(&text) {
+                was_there = conditional.subscribers.remove(key);
+                if conditional.subscribers.is_empty() {
+                    conditionals.remove(&text);
+                }
+            }
             !conditionals.is_empty()
         });
-        was_there && !left && !conditional_left
+        was_there && !is_left && !self.all.has(destination)
     }
 
-    /// Hands every list of subscribers to that name to `found`, those with a condition behind the
-    /// others: whether a message meets it is for the caller to look, for it may take long.
-    pub fn route(&self, destination: &Destination, mut found: impl FnMut(Option<&Arc<dyn Condition>>, &Routes)) {
-        self.all.matching(destination, &mut |routes| found(None, routes));
+    /// Hands the lists of subscribers to that name to `found`, those with a condition behind the others:
+    /// whether a message meets it is for the caller to look, for it may take long.
+    pub fn route(&self, destination: &Destination, mut found: impl FnMut(Option<&Arc<dyn Condition>>, &[Routes])) {
+        self.all.matching(destination, &mut |subscribers| found(None, subscribers.lists()));
         if !self.conditional.is_empty() {
             self.conditional.matching(destination, &mut |conditionals| {
-                for Conditional { condition, routes, .. } in conditionals {
-                    found(Some(condition), routes);
+                for Conditional { condition, subscribers } in conditionals.values() {
+                    found(Some(condition), subscribers.lists());
                 }
             });
         }
@@ -154,6 +161,11 @@ impl<T: Default> Table<T> {
         is_left
     }
 
+    /// Whether that very name or pattern has a value.
+    fn has(&mut self, destination: &Destination) -> bool {
+        self.update(destination, |_| true)
+    }
+
     fn matching<'a>(&'a self, destination: &Destination, found: &mut impl FnMut(&'a T)) {
         if let Some(value) = self.exact.get(destination) {
             found(value);
@@ -163,14 +175,6 @@ impl<T: Default> Table<T> {
 
     fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.patterns.is_empty()
-    }
-}
-
-/// Gives memory back after many left; keeps half as slack, so that one who comes and goes
-/// does not cost a move of the table each time.
-fn shrink(routes: &mut Vec<Route>) {
-    if routes.capacity() > 64 && routes.len() * 4 < routes.capacity() {
-        routes.shrink_to(routes.len() * 2);
     }
 }
 
@@ -195,7 +199,7 @@ mod tests {
         assert!(!router.unsubscribe(&destination("/topic/a"), key(4), SubscriptionId(0)));
         assert!(router.unsubscribe(&destination("/topic/a"), key(2), SubscriptionId(0)));
         assert!(router.unsubscribe(&destination("/topic/*"), key(3), SubscriptionId(0)));
-        assert!(router.is_empty());
+        assert!(router.is_empty() && router.texts.is_empty());
     }
 
     #[test]
@@ -228,7 +232,7 @@ mod tests {
         let mut router = Router::new(Separators::Both);
         router.subscribe(&destination("/topic/a"), None, route(1, 0));
         let mut lists = Vec::new();
-        router.route(&destination("/topic/a"), |_, routes| lists.push(routes.clone()));
+        router.route(&destination("/topic/a"), |_, found| lists.extend(found.to_vec()));
         router.subscribe(&destination("/topic/a"), None, route(2, 0));
         assert_eq!(lists[0].len(), 1);
         assert_eq!(reached(&router, "/topic/a"), [1, 2]);
@@ -262,9 +266,9 @@ mod tests {
 
     fn reached_by(router: &Router, message: &Message) -> Vec<u32> {
         let mut keys = Vec::new();
-        router.route(&message.destination, |condition, routes| {
+        router.route(&message.destination, |condition, lists| {
             if condition.is_none_or(|condition| condition.matches(message)) {
-                keys.extend(routes.iter().map(|route| route.connection.place));
+                keys.extend(lists.iter().flat_map(|routes| routes.iter()).map(|route| route.connection.place));
             }
         });
         keys.sort_unstable();

@@ -286,16 +286,16 @@ impl Fanout {
     /// The lists of subscribers that want a message. Conditions take their time, too.
     async fn wanting(&self, message: &Message, slice: &mut Slice) -> Vec<Routes> {
         let (mut wanting, mut conditional) = (Vec::new(), Vec::new());
-        self.router.borrow().route(&message.destination, |condition, routes| match condition {
-            None => wanting.push(Rc::clone(routes)),
-            Some(condition) => conditional.push((Arc::clone(condition), Rc::clone(routes))),
+        self.router.borrow().route(&message.destination, |condition, lists| match condition {
+            None => wanting.extend_from_slice(lists),
+            Some(condition) => conditional.push((Arc::clone(condition), lists.to_vec())),
         });
         if !conditional.is_empty() {
             self.broker.stats().conditions.add(conditional.len() as u64);
         }
-        for (condition, routes) in conditional {
+        for (condition, lists) in conditional {
             if self.contain("a condition", || condition.matches(message)) == Some(true) {
-                wanting.push(routes);
+                wanting.extend(lists);
             }
             slice.step(LOOK_STEPS).await;
         }
