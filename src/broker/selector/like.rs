@@ -186,7 +186,7 @@ mod tests {
         ];
         let likes = likes.map(|pattern| Like::parse(pattern, None).unwrap());
         let begun = Instant::now();
-        for _ in 0..100 {
+        for _ in 0..10 {
             assert!(likes.iter().all(|like| !like.matches(&text)));
         }
         // The first alone took 10 ms each time.
