@@ -19,9 +19,9 @@ const client = new Client({
     });
   },
   onStompError: (frame) => {
-    // The broker refused us: the same credentials would be refused again.
     console.error(frame.headers.message, frame.body);
-    client.deactivate();
+    // The same credentials would be refused again. After every other ERROR the client connects again by itself.
+    if (frame.headers.message === 'Access refused') client.deactivate();
   },
 });
 

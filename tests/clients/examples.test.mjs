@@ -29,6 +29,21 @@ describe('examples/frontend', () => {
     });
   }
 
+  test('sockjs.mjs goes on after a restart of the server', async (t) => {
+    const config = '[auth]\ntokens = [{ name = "web", token = "YOUR-TOKEN" }]\n';
+    const isMetrics = (line) => /^\d+ events, [\d.]+ per second$/.test(line);
+    const first = await startServer({ config });
+    t.after(() => first.kill());
+    const lines = run(t, 'sockjs.mjs', first);
+    await lines.find(isMetrics, 'a line of metrics');
+    await first.stop();
+    await lines.find((line) => line.startsWith('Server shutting down'), 'the ERROR of the first server');
+    const second = await startServer({ config, port: first.port });
+    t.after(() => second.kill());
+    await lines.find(isMetrics, 'a line of metrics of the second server', 20_000);
+    await second.stop();
+  });
+
   test('sockjs.mjs with a token that is refused says so and ends', async (t) => {
     const server = await startServer({ config: '[auth]\ntokens = [{ name = "web", token = "another" }]\n' });
     t.after(() => server.stop());
