@@ -294,6 +294,7 @@ fn start_shards(
             sockjs,
             broker: broker.clone(),
             events: events.map(|events| (Arc::clone(events), config.metrics.destination.clone())),
+            metrics_period: config.metrics.period,
             sources: sources.clone(),
             max_body_bytes: config.server.http_body_bytes,
             origins: config.sockjs.service.origins.clone(),

@@ -1,5 +1,6 @@
 import { Client, ReconnectionTimeMode } from '@stomp/stompjs';
 import SockJS from 'sockjs-client';
+import { mountUrl } from './settings.js';
 
 /**
  * What the page can be asked to use, by `?transport=`: a SockJS transport, `raw` for a WebSocket
@@ -77,7 +78,7 @@ export class Link {
 }
 
 function createSocket(transport) {
-  const url = new URL('ws', document.baseURI);
+  const url = mountUrl();
   if (transport !== 'raw') {
     return new SockJS(url.href, null, transport === '' ? {} : { transports: [transport] });
   }

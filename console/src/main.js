@@ -6,6 +6,7 @@ import { Alerts } from './alerts.js';
 import { Link, TRANSPORTS } from './link.js';
 import { Logs } from './logs.js';
 import { Overview } from './overview.js';
+import { settings as broker } from './settings.js';
 import { StompConsole } from './stomp-console.js';
 import { installTabs } from './tabs.js';
 import { installTheme } from './theme.js';
@@ -24,12 +25,12 @@ installTabs(byId('tabs'), (name) => name === 'logs' && logs.handleShown());
 const settings = { transport: transportOfPage(), token: '', login: '', passcode: '' };
 installAlert();
 installConnectionDialog();
+if (broker.metrics === null) overview.explain('This broker publishes no metrics: metrics.enabled is false in its settings.');
 link.open(settings);
 
 function handleConnected(client) {
   // `latest`: a screen wants the newest numbers, not all of them.
-  client.subscribe('/topic/metrics', handleMetrics, { overflow: 'latest' });
-  client.publish({ destination: '/app/subscribe' });
+  if (broker.metrics !== null) client.subscribe(broker.metrics, handleMetrics, { overflow: 'latest' });
   logs.handleConnected(client);
   alerts.handleConnected(client);
   stompConsole.handleConnected(client);
@@ -37,7 +38,7 @@ function handleConnected(client) {
 
 function handleMetrics(message) {
   if (message.headers.status !== undefined) {
-    showError('The metrics are refused', message.body);
+    overview.explain(`The metrics are refused: ${message.body}`);
     return;
   }
   try {

@@ -34,6 +34,7 @@ export class Overview {
   /** @param {unknown} payload the parsed metrics message, in either profile */
   show(payload) {
     const view = normalise(payload);
+    this.explain('');
     showCards(view);
     const now = Date.now();
     this.throughput.push(now / 1_000, [view.eventsPerSecond]);
@@ -45,6 +46,13 @@ export class Overview {
     showSpans(view.spans);
     showAnomalies(view.anomalies);
     write('updated', timeOfDay(now));
+  }
+
+  /** Says why there are no numbers, in their place; an empty text brings them back. */
+  explain(text) {
+    write('metrics-notice', text);
+    byId('metrics-notice').hidden = text === '';
+    byId('overview').classList.toggle('without-numbers', text !== '');
   }
 
   recolour() {

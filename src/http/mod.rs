@@ -19,6 +19,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
@@ -50,6 +51,8 @@ pub struct Site {
     pub broker: Broker,
     /// The event metrics, where they are enabled, and their topic.
     pub events: Option<(Arc<Events>, Destination)>,
+    /// How often they are published.
+    pub metrics_period: Duration,
     /// What is fed in beside events.
     pub sources: Sources,
     /// Octets of a request's body to the REST API.
@@ -85,7 +88,7 @@ pub fn handler(
         .or(sources::status_routes(&site))
         .unify()
         .boxed()
-        .or(console::routes())
+        .or(console::routes(&site))
         .recover(api::on_rejection);
     let rest = warp::service(rest);
     let cors = Cors::new(&site.cors_origins);

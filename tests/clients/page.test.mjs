@@ -242,6 +242,57 @@ test('the page outlives a restart of the server', async (t) => {
   await second.stop();
 });
 
+test('without a metrics feed the page says so, and the rest of it works', async (t) => {
+  const server = await startServer({ config: '[metrics]\nenabled = false\n' });
+  t.after(() => server.stop());
+  const page = await openPage(t, browser, server.url);
+  await textThat(page, 'connection-state', (text) => text === 'connected');
+  await textThat(page, 'metrics-notice', (text) => text.includes('publishes no metrics'));
+  assert.equal(await page.getByTestId('total-events').isVisible(), false);
+  await subscribe(page, '/topic/chat');
+  await sendFrom(page, '/topic/chat', 'hello', '');
+  await textThat(page, 'message-count', (text) => text === '1');
+  await page.getByTestId('tab-logs').click();
+  const lines = [{ level: 'info', source: 'web', message: 'GET /' }];
+  const headers = { 'content-type': 'application/json' };
+  await fetch(`${server.url}/api/v1/logs`, { method: 'POST', headers, body: JSON.stringify(lines) });
+  await textThat(page, 'log-count', (text) => text === '1');
+  assert.equal(await page.getByTestId('connection-state').innerText(), 'connected');
+  assert.equal(await page.getByTestId('server-error').isVisible(), false);
+  assert.deepEqual(page.complaints, []);
+});
+
+test('rules that refuse the metrics leave the page connected', async (t) => {
+  const server = await startServer({ config: METRICS_REFUSED });
+  t.after(() => server.stop());
+  const page = await openPage(t, browser, server.url);
+  await textThat(page, 'metrics-notice', (text) => text.includes('/topic/metrics'));
+  assert.equal(await page.getByTestId('connection-state').innerText(), 'connected');
+});
+
+test('the page finds STOMP and the metrics where the settings put them', async (t) => {
+  const config = '[sockjs]\npath = "/live/ws"\n[metrics]\ndestination = "/topic/live.numbers"\n';
+  const server = await startServer({ config, args: ['--demo'] });
+  t.after(() => server.stop());
+  for (const transport of ['', 'xhr-polling', 'raw']) {
+    const page = await openPage(t, browser, `${server.url}/?transport=${transport}`);
+    await textThat(page, 'connection-state', (text) => text === 'connected');
+    await textThat(page, 'total-events', (text) => count(text) > 0);
+    assert.deepEqual(page.complaints, []);
+  }
+});
+
+/** Everybody may do all but subscribe to the metrics. */
+const METRICS_REFUSED = `[[auth.rules]]
+allow = false
+operations = ["subscribe"]
+destinations = ["/topic/metrics"]
+
+[[auth.rules]]
+operations = ["subscribe", "send", "app"]
+destinations = ["/topic/**", "/queue/**", "/app/**"]
+`;
+
 const count = (text) => Number(text.replaceAll(',', ''));
 
 async function bars(page, testId) {
