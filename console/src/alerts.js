@@ -4,19 +4,17 @@ export class Alerts {
   /** The names that were told since the page is connected. */
   #told = new Set();
 
-  constructor(byId) {
+  constructor(byId, link) {
     this.byId = byId;
     byId('alerts').addEventListener('click', () => byId('alerts-dialog').showModal());
     byId('alerts-close').addEventListener('click', () => byId('alerts-dialog').close());
     this.#draw();
+    link.subscribe('/topic/alerts', {}, ({ body }) => this.handle(body), () => {});
   }
 
   /** What changes is told from now on; what was raised before has to be asked for. */
   async handleConnected(client) {
     const told = (this.#told = new Set());
-    client.subscribe('/topic/alerts', (message) => {
-      if (message.headers.status === undefined) this.handle(message.body);
-    });
     const active = await raisedBefore(client.connectHeaders);
     if (this.#told !== told) return;
     for (const name of this.#raised.keys()) if (!told.has(name)) this.#raised.delete(name);

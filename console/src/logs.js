@@ -17,7 +17,9 @@ export class Logs {
   #isScheduled = false;
   #dropped = 0;
 
-  constructor(byId) {
+  #refused = '';
+
+  constructor(byId, link) {
     this.byId = byId;
     this.list = byId('log-list');
     this.rows = byId('log-rows');
@@ -26,11 +28,11 @@ export class Logs {
     this.virtualizer._willUpdate();
     this.#installControls();
     this.#draw();
-  }
-
-  /** Each time the connection is there. */
-  handleConnected(client) {
-    client.subscribe('/topic/logs', (message) => this.#handle(message), { overflow: 'drop-oldest' });
+    const refused = (reason) => {
+      this.#refused = reason;
+      this.#schedule();
+    };
+    link.subscribe('/topic/logs', { overflow: 'drop-oldest' }, (message) => this.#handle(message), refused);
   }
 
   /** The tab came into sight: it had no size before. */
@@ -41,10 +43,7 @@ export class Logs {
   }
 
   #handle(message) {
-    if (message.headers.status !== undefined) {
-      this.byId('log-state').textContent = message.body;
-      return;
-    }
+    this.#refused = '';
     this.#dropped += Number(message.headers.dropped ?? 0);
     this.#waiting.push(lineOf(message.body));
     // While paused, as many wait as would be kept.
@@ -81,7 +80,7 @@ export class Logs {
     this.byId('log-count').textContent = count === this.#ring.length ? String(count) : `${count} of ${this.#ring.length}`;
     this.byId('log-empty').hidden = count > 0;
     this.byId('log-newest').hidden = this.#follows;
-    const told = [];
+    const told = this.#refused === '' ? [] : [`refused: ${this.#refused}`];
     if (this.#isPaused) told.push(`paused, ${this.#waiting.length} waiting`);
     if (this.#dropped > 0) told.push(`${this.#dropped} dropped`);
     this.byId('log-state').textContent = told.join(', ');

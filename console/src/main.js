@@ -16,36 +16,30 @@ const byId = (id) => document.getElementById(id);
 const overview = new Overview();
 installTheme(byId('theme'), () => overview.recolour());
 
-const link = new Link({ state: showState, error: showError, connected: handleConnected });
-const stompConsole = new StompConsole(link, showError);
-const logs = new Logs(byId);
-const alerts = new Alerts(byId);
+const link = new Link({ state: showState, error: showError, connected: (client) => alerts.handleConnected(client) });
+new StompConsole(link);
+const logs = new Logs(byId, link);
+const alerts = new Alerts(byId, link);
 installTabs(byId('tabs'), (name) => name === 'logs' && logs.handleShown());
 
 const settings = { transport: transportOfPage(), token: '', login: '', passcode: '' };
 installAlert();
 installConnectionDialog();
 if (broker.metrics === null) overview.explain('This broker publishes no metrics: metrics.enabled is false in its settings.');
+// `latest`: a screen wants the newest numbers, not all of them.
+else link.subscribe(broker.metrics, { overflow: 'latest' }, handleMetrics, handleMetricsRefused);
 link.open(settings);
 
-function handleConnected(client) {
-  // `latest`: a screen wants the newest numbers, not all of them.
-  if (broker.metrics !== null) client.subscribe(broker.metrics, handleMetrics, { overflow: 'latest' });
-  logs.handleConnected(client);
-  alerts.handleConnected(client);
-  stompConsole.handleConnected(client);
-}
-
 function handleMetrics(message) {
-  if (message.headers.status !== undefined) {
-    overview.explain(`The metrics are refused: ${message.body}`);
-    return;
-  }
   try {
     overview.show(JSON.parse(message.body));
   } catch (error) {
     showError('The metrics could not be read', error.message);
   }
+}
+
+function handleMetricsRefused(reason) {
+  overview.explain(`The metrics are refused: ${reason}`);
 }
 
 function showState(state, transport) {

@@ -11,61 +11,47 @@ const byId = (id) => document.getElementById(id);
 
 /** The part of the page where a person subscribes, sends, and reads messages by hand. */
 export class StompConsole {
-  /** Destination → `{ handle, count, chip }`; kept over reconnects. */
+  /** Destination → `{ unsubscribe, count, chip }`. */
   #subscriptions = new Map();
   #received = 0;
-  #sent = 0;
 
-  /**
-   * @param {import('./link.js').Link} link
-   * @param {(title: string, text: string) => void} onError
-   */
-  constructor(link, onError) {
+  /** @param {import('./link.js').Link} link */
+  constructor(link) {
     this.link = link;
-    this.onError = onError;
-    byId('subscribe-form').addEventListener('submit', (event) => this.#onSubmit(event, () => this.#subscribe()));
-    byId('send-form').addEventListener('submit', (event) => this.#onSubmit(event, () => this.#send()));
+    this.#onSubmit('subscribe', () => this.#subscribe());
+    this.#onSubmit('send', () => this.#send());
     byId('clear-messages').addEventListener('click', () => this.#clear());
   }
 
-  /** Subscribes again to all that was subscribed before the connection was lost. */
-  handleConnected(client) {
-    for (const [destination, entry] of this.#subscriptions) {
-      entry.handle = this.#listen(client, destination, entry);
-    }
-  }
-
-  #onSubmit(event, action) {
-    event.preventDefault();
-    try {
-      if (!this.link.connected) throw new Error('There is no connection');
-      action();
-    } catch (error) {
-      this.onError('Not sent', error.message);
-    }
-  }
-
-  #subscribe() {
-    const destination = byId('subscribe-destination').value.trim();
-    if (this.#subscriptions.has(destination)) return;
-    const entry = { handle: null, count: 0, chip: this.#chip(destination) };
-    this.#subscriptions.set(destination, entry);
-    entry.handle = this.#listen(this.link.client, destination, entry);
-  }
-
-  #listen(client, destination, entry) {
-    // A person reads the newest; what nobody can read in time need not wait.
-    return client.subscribe(destination, (message) => this.#onMessage(destination, entry, message), {
-      overflow: 'drop-oldest',
+  /** What is wrong is said beside the form: there it stays when the connection comes back. */
+  #onSubmit(form, action) {
+    byId(`${form}-form`).addEventListener('submit', (event) => {
+      event.preventDefault();
+      say(form, '');
+      try {
+        if (!this.link.connected) throw new Error('There is no connection');
+        action();
+      } catch (error) {
+        say(form, error.message, true);
+      }
     });
   }
 
-  #onMessage(destination, entry, message) {
-    if (message.headers.status !== undefined) {
-      this.onError(`Subscription to ${destination} refused`, message.body);
-      this.#forget(destination);
-      return;
-    }
+  #subscribe() {
+    const destination = destinationOf('subscribe');
+    if (this.#subscriptions.has(destination)) return;
+    const entry = { unsubscribe: null, count: 0, chip: this.#chip(destination) };
+    this.#subscriptions.set(destination, entry);
+    const refused = (reason) => {
+      say('subscribe', `Subscription to ${destination} refused: ${reason}`, true);
+      this.#unsubscribe(destination);
+    };
+    // A person reads the newest; what nobody can read in time need not wait.
+    const headers = { overflow: 'drop-oldest' };
+    entry.unsubscribe = this.link.subscribe(destination, headers, (message) => this.#onMessage(entry, message), refused);
+  }
+
+  #onMessage(entry, message) {
     entry.count += 1;
     entry.chip.querySelector('b').textContent = String(entry.count);
     this.#append(message);
@@ -73,28 +59,23 @@ export class StompConsole {
 
   #unsubscribe(destination) {
     const entry = this.#subscriptions.get(destination);
-    if (this.link.connected) entry?.handle?.unsubscribe();
-    this.#forget(destination);
-  }
-
-  #forget(destination) {
-    this.#subscriptions.get(destination)?.chip.remove();
     this.#subscriptions.delete(destination);
+    entry?.unsubscribe();
+    entry?.chip.remove();
   }
 
   #send() {
-    const destination = byId('send-destination').value.trim();
+    const destination = destinationOf('send');
     const headers = parseHeaders(byId('send-headers').value);
-    const { client } = this.link;
-    const state = byId('send-state');
-    const receipt = (headers.receipt ??= `sent-${++this.#sent}`);
-    const late = setTimeout(() => (state.textContent = 'no receipt yet'), RECEIPT_TIMEOUT_MS);
-    client.watchForReceipt(receipt, () => {
+    const late = setTimeout(() => say('send', 'no receipt yet'), RECEIPT_TIMEOUT_MS);
+    const told = (text, isWrong) => {
       clearTimeout(late);
-      state.textContent = `accepted ${timeOfDay(Date.now())}`;
-    });
-    state.textContent = 'sending';
-    client.publish({ destination, headers, body: byId('send-body').value });
+      say('send', text, isWrong);
+    };
+    const accepted = () => told(`accepted ${timeOfDay(Date.now())}`);
+    const message = { destination, headers, body: byId('send-body').value };
+    say('send', 'sending');
+    this.link.send(message, accepted, (reason) => told(reason, true));
   }
 
   #chip(destination) {
@@ -129,6 +110,18 @@ export class StompConsole {
     byId('messages').hidden = this.#received === 0;
     byId('messages-empty').hidden = this.#received > 0;
   }
+}
+
+function say(form, text, isWrong = false) {
+  const state = byId(`${form}-state`);
+  state.textContent = text;
+  state.classList.toggle('wrong', isWrong);
+}
+
+function destinationOf(form) {
+  const destination = byId(`${form}-destination`).value.trim();
+  if (!destination.startsWith('/')) throw new Error('A destination begins with a slash, such as /topic/chat');
+  return destination;
 }
 
 function messageItem(headers, body) {

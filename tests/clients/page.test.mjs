@@ -163,17 +163,41 @@ describe('without the demo', () => {
   test('an ERROR of the broker is shown, and the page comes back', async (t) => {
     const page = await openPage(t, browser, server.url);
     await textThat(page, 'connection-state', (text) => text === 'connected');
+    await subscribe(page, '/topic/chat');
     await sendFrom(page, '/nowhere', 'x', 'content-type: text/plain');
-    await page.getByTestId('server-error').waitFor();
-    assert.ok((await page.getByTestId('server-error').innerText()).length > 10);
+    await textThat(page, 'send-state', (text) => text.includes('/nowhere'));
+    await textThat(page, 'connection-state', (text) => text === 'reconnecting');
+    await textThat(page, 'connection-state', (text) => text === 'connected');
+    await sendFrom(page, '/topic/chat', 'again', '');
+    await textThat(page, 'message-count', (text) => text === '1');
   });
+
+  test('a subscription that ends the connection is not made again, and the others are', async (t) => {
+    const page = await openPage(t, browser, server.url);
+    await textThat(page, 'connection-state', (text) => text === 'connected');
+    await subscribe(page, '/topic/chat');
+    await subscribe(page, '/queue/a.*');
+    await textThat(page, 'subscribe-state', (text) => text.startsWith('Subscription to /queue/a.* refused'));
+    assert.equal(await page.getByTestId('subscriptions').locator('li').count(), 1);
+    await sentWhenConnected(page);
+  });
+
+  for (const destination of ['topic/chat', ' ']) {
+    test(`a subscription to "${destination}" is refused by the page`, async (t) => {
+      const page = await openPage(t, browser, server.url);
+      await textThat(page, 'connection-state', (text) => text === 'connected');
+      await subscribe(page, destination);
+      await textThat(page, 'subscribe-state', (text) => text.includes('begins with a slash'));
+      assert.equal(await page.getByTestId('subscriptions').locator('li').count(), 0);
+      assert.equal(await page.getByTestId('connection-state').innerText(), 'connected');
+    });
+  }
 
   test('a refused subscription is shown, and the connection lives', async (t) => {
     const page = await openPage(t, browser, server.url);
     await textThat(page, 'connection-state', (text) => text === 'connected');
     await subscribe(page, '/nowhere');
-    await page.getByTestId('server-error').waitFor();
-    assert.match(await page.getByTestId('server-error').innerText(), /Subscription to \/nowhere refused/);
+    await textThat(page, 'subscribe-state', (text) => text.includes('Subscription to /nowhere refused'));
     assert.equal(await page.getByTestId('subscriptions').locator('li').count(), 0);
     assert.equal(await page.getByTestId('connection-state').innerText(), 'connected');
   });
@@ -182,7 +206,7 @@ describe('without the demo', () => {
     const page = await openPage(t, browser, server.url);
     await textThat(page, 'connection-state', (text) => text === 'connected');
     await sendFrom(page, '/topic/chat', 'x', 'nonsense');
-    assert.match(await page.getByTestId('server-error').innerText(), /line 1/);
+    assert.match(await page.getByTestId('send-state').innerText(), /line 1/);
   });
 });
 
@@ -270,6 +294,34 @@ test('rules that refuse the metrics leave the page connected', async (t) => {
   assert.equal(await page.getByTestId('connection-state').innerText(), 'connected');
 });
 
+test('where refusals are errors, what is refused is not asked for again', async (t) => {
+  const server = await startServer({ config: `[stomp]\nrefusals = "error"\n${METRICS_REFUSED}` });
+  t.after(() => server.stop());
+  const page = await openPage(t, browser, server.url);
+  await textThat(page, 'metrics-notice', (text) => text.includes('/topic/metrics'));
+  await sentWhenConnected(page, '/topic/chat');
+});
+
+for (const [name, message] of [['too many logins', 'Too many logins'], ['a rate', 'rate'], ['a limit', 'Limit exceeded']]) {
+  test(`a refusal because of ${name} passes: the page tries again`, async (t) => {
+    const server = await startServer();
+    t.after(() => server.stop());
+    const page = await openPage(t, browser, 'about:blank', { hosts: [new URL(server.url).host] });
+    let attempts = 0;
+    await page.routeWebSocket(/\/websocket$/, (socket) => {
+      attempts += 1;
+      if (attempts > 2) return void socket.connectToServer();
+      socket.onMessage(() => {
+        socket.send(`ERROR\nmessage:${message}\n\nlater\0`);
+        socket.close({ code: 1013 });
+      });
+    });
+    await page.goto(`${server.url}/?transport=raw`);
+    await textThat(page, 'connection-state', (text) => text === 'connected');
+    assert.equal(attempts, 3);
+  });
+}
+
 test('the page finds STOMP and the metrics where the settings put them', async (t) => {
   const config = '[sockjs]\npath = "/live/ws"\n[metrics]\ndestination = "/topic/live.numbers"\n';
   const server = await startServer({ config, args: ['--demo'] });
@@ -298,6 +350,16 @@ const count = (text) => Number(text.replaceAll(',', ''));
 async function bars(page, testId) {
   const items = await page.getByTestId(testId).locator('li').all();
   return Object.fromEntries(await Promise.all(items.map(async (item) => (await item.locator('> *').allInnerTexts()))));
+}
+
+/** A message sent to itself comes after the reconnection: the connection is back, and nothing ends it again. */
+async function sentWhenConnected(page, destination = '/topic/chat') {
+  await textThat(page, 'connection-state', (text) => text === 'reconnecting');
+  await textThat(page, 'connection-state', (text) => text === 'connected');
+  if (!(await page.getByTestId('subscriptions').innerText()).includes(destination)) await subscribe(page, destination);
+  await sendFrom(page, destination, 'still here', '');
+  await textThat(page, 'message-count', (text) => text === '1');
+  assert.equal(await page.getByTestId('connection-state').innerText(), 'connected');
 }
 
 async function subscribe(page, destination) {
