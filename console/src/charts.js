@@ -2,11 +2,14 @@ import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 import { timeOfDay } from './format.js';
 import { Ring } from './ring.js';
+import { settings } from './settings.js';
 
-/** One sample a second: five minutes. */
-const CAPACITY = 300;
-/** A snapshot that was asked for may come just before that of the second: one point, not a step. */
-const GAP_SECONDS = 0.5;
+const SECONDS = 300;
+/** More points than this are not told apart. */
+const APART_SECONDS = 0.5;
+const CAPACITY = SECONDS / APART_SECONDS;
+/** So many periods without a sample are an outage. */
+const PERIODS_MISSED = 3;
 /** A young chart is not stretched beyond this. */
 const LEAST_SECONDS = 30;
 
@@ -30,7 +33,7 @@ export class TimeChart {
     this.plot = plot;
     this.series = series;
     this.format = format;
-    this.#ring = new Ring(series.length + 1, CAPACITY, GAP_SECONDS);
+    this.#ring = new Ring(series.length + 1, CAPACITY, APART_SECONDS, gapSeconds());
     legend.replaceChildren(...series.map((one) => this.#legendItem(one)));
     this.chart = new uPlot(this.#options(), this.#ring.columns, plot);
     new ResizeObserver(() => this.chart.setSize(sizeOf(plot))).observe(plot);
@@ -99,10 +102,14 @@ export class TimeChart {
 
 const axisMark = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
 
+function gapSeconds() {
+  return (PERIODS_MISSED * Math.max(settings.periodMs, 1_000)) / 1_000;
+}
+
 function lastMinutes(times, last) {
   const end = last ?? Date.now() / 1_000;
   const first = times[0] ?? end;
-  return [Math.min(Math.max(first, end - CAPACITY), end - LEAST_SECONDS), end];
+  return [Math.min(Math.max(first, end - SECONDS), end - LEAST_SECONDS), end];
 }
 
 function sizeOf(plot) {

@@ -29,7 +29,27 @@ test('ring keeps the newest samples at its capacity', () => {
 test('sample that comes too soon takes the place of the one before', () => {
   const ring = new Ring(2, 3, 0.5);
   for (const sample of [[1, 10], [1.4, 14], [1.9, 19]]) ring.push(sample);
-  assert.deepEqual(ring.columns, [[1.4, 1.9], [14, 19]]);
+  assert.deepEqual(ring.columns, [[1, 1.9], [14, 19]]);
+});
+
+test('samples that all come too soon still move on', () => {
+  const ring = new Ring(2, 10, 0.5);
+  for (let tenths = 0; tenths <= 12; tenths++) ring.push([tenths / 10, tenths]);
+  assert.deepEqual(ring.columns, [[0, 0.5, 1], [4, 9, 12]]);
+});
+
+test('clock that was set back does not hold up the ring', () => {
+  const ring = new Ring(2, 10, 0.5);
+  for (const time of [100, 101, 102, 50, 51]) ring.push([time, time]);
+  assert.deepEqual(ring.columns, [[50, 51], [50, 51]]);
+  ring.push([50.9, 7]);
+  assert.deepEqual(ring.columns, [[50, 50.9], [50, 7]]);
+});
+
+test('line is broken where samples are missing', () => {
+  const ring = new Ring(3, 10, 0.5, 3);
+  for (const time of [1, 4, 10, 11]) ring.push([time, time, time]);
+  assert.deepEqual(ring.columns, [[1, 4, 7, 10, 11], [1, 4, null, 10, 11], [1, 4, null, 10, 11]]);
 });
 
 test('numbers are written with their units', () => {
