@@ -10,6 +10,8 @@ const client = new Client({
   heartbeatOutgoing: 4000,
   onConnect: () => {
     client.subscribe('/topic/metrics', (message) => {
+      // A soft refusal: one last message, whose text says why.
+      if (message.headers.status) return console.error(message.body);
       const { summary } = JSON.parse(message.body);
       console.log(`${summary.totalEvents} events, ${summary.eventsPerSecond} per second`);
     });

@@ -25,8 +25,11 @@ export function useMetrics(url, { token } = {}) {
       onConnect: () => {
         setState('connected');
         setError(null);
-        client.subscribe('/topic/metrics', ({ body }) => setMetrics(JSON.parse(body)));
-        client.publish({ destination: '/app/subscribe' });
+        client.subscribe('/topic/metrics', ({ headers, body }) => {
+          // A soft refusal: one last message, whose text says why.
+          if (headers.status) setError(body);
+          else setMetrics(JSON.parse(body));
+        });
       },
       onStompError: ({ headers }) => {
         setError(headers.message);

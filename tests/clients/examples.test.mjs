@@ -29,6 +29,15 @@ describe('examples/frontend', () => {
     });
   }
 
+  for (const name of ['stompjs.mjs', 'sockjs.mjs']) {
+    test(`${name} says why the metrics are refused`, async (t) => {
+      const server = await startServer({ config: METRICS_REFUSED });
+      t.after(() => server.stop());
+      const reason = await run(t, name, server).next('the reason');
+      assert.match(reason, /may not subscribe to \/topic\/metrics/);
+    });
+  }
+
   test('sockjs.mjs goes on after a restart of the server', async (t) => {
     const config = '[auth]\ntokens = [{ name = "web", token = "YOUR-TOKEN" }]\n';
     const isMetrics = (line) => /^\d+ events, [\d.]+ per second$/.test(line);
@@ -52,6 +61,17 @@ describe('examples/frontend', () => {
     assert.equal(await within(WAIT_MS, lines.exited, 'the end of the example'), 0);
   });
 });
+
+/** All may do all but read the metrics. */
+const METRICS_REFUSED = `[[auth.rules]]
+allow = false
+operations = ["subscribe"]
+destinations = ["/topic/metrics"]
+
+[[auth.rules]]
+operations = ["subscribe", "send", "app"]
+destinations = ["/topic/**", "/app/**"]
+`;
 
 describe('examples/react', () => {
   let browser, pages, server;
@@ -97,6 +117,15 @@ describe('examples/react', () => {
     const refused = await open(t, guarded, 'wrong');
     await textThat(refused, 'state', (text) => text === 'refused');
     assert.equal(await refused.getByTestId('error').innerText(), 'Access refused');
+  });
+
+  test('useMetrics says why the metrics are refused, and stays connected', async (t) => {
+    const closed = await startServer({ config: METRICS_REFUSED });
+    t.after(() => closed.stop());
+    const page = await open(t, closed);
+    await textThat(page, 'error', (text) => text.includes('/topic/metrics'));
+    assert.equal(await page.getByTestId('state').innerText(), 'connected');
+    assert.deepEqual(page.complaints, []);
   });
 });
 
