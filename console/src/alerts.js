@@ -42,7 +42,6 @@ export class Alerts {
     const alerts = [...this.#raised.values()];
     this.byId('alert-count').textContent = String(alerts.length);
     this.byId('alerts').dataset.raised = String(alerts.length > 0);
-    this.byId('alerts').ariaLabel = alerts.length === 1 ? '1 alert' : `${alerts.length} alerts`;
     this.byId('alerts-empty').hidden = alerts.length > 0;
     const items = alerts.map((alert) => {
       const item = document.createElement('li');

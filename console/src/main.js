@@ -21,6 +21,7 @@ new StompConsole(link);
 const logs = new Logs(byId, link);
 const alerts = new Alerts(byId, link);
 installTabs(byId('tabs'), (name) => name === 'logs' && logs.handleShown());
+installSkipLink();
 
 const settings = { transport: transportOfPage(), token: '', login: '', passcode: '' };
 installAlert();
@@ -43,6 +44,8 @@ function handleMetricsRefused(reason) {
 }
 
 function showState(state, transport) {
+  // What it said was about the connection that is no more.
+  if (state === 'connected') hideError();
   byId('state-dot').dataset.state = state;
   byId('connection-state').textContent = state;
   byId('transport').textContent = transport;
@@ -56,6 +59,16 @@ function showError(title, text) {
 
 function hideError() {
   byId('alert').hidden = true;
+}
+
+/** To the panel that is shown; the address keeps the name of the tab. */
+function installSkipLink() {
+  byId('skip').addEventListener('click', (event) => {
+    event.preventDefault();
+    const panel = document.querySelector('[role=tabpanel]:not([hidden])');
+    panel.focus();
+    panel.scrollIntoView();
+  });
 }
 
 function installAlert() {

@@ -67,6 +67,29 @@ describe('with the demo running', () => {
     assert.deepEqual(page.complaints, []);
   });
 
+  test('the name of the alerts button is what it shows', async (t) => {
+    const page = await openPage(t, browser, server.url);
+    await textThat(page, 'connection-state', (text) => text === 'connected');
+    await page.getByRole('button', { name: 'Alerts 0', exact: true }).waitFor();
+  });
+
+  test('the skip link leads into the panel that is shown, which the address keeps', async (t) => {
+    const page = await openPage(t, browser, `${server.url}/#logs`);
+    await textThat(page, 'connection-state', (text) => text === 'connected');
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Enter');
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'panel-logs');
+    assert.equal(new URL(page.url()).hash, '#logs');
+  });
+
+  test('fields are large enough for iOS not to zoom into them', async (t) => {
+    const page = await openPage(t, browser, server.url, { hasTouch: true, isMobile: true });
+    const sizes = await page.evaluate(() =>
+      [...document.querySelectorAll('input, select, textarea')].map((field) => parseFloat(getComputedStyle(field).fontSize)),
+    );
+    assert.ok(Math.min(...sizes) >= 16, String(sizes));
+  });
+
   test('every control has a name, and the page a heading and landmarks', async (t) => {
     const page = await openPage(t, browser, server.url);
     const nameless = await page.evaluate(() =>
@@ -260,9 +283,11 @@ test('the page outlives a restart of the server', async (t) => {
   const { port } = first;
   await first.stop();
   await textThat(page, 'connection-state', (text) => text === 'reconnecting');
+  assert.match(await page.getByTestId('server-error').innerText(), /Server shutting down/);
   const second = await startServer({ args: ['--demo'], port });
   t.after(() => second.kill());
   await textThat(page, 'connection-state', (text) => text === 'connected');
+  assert.equal(await page.getByTestId('server-error').isVisible(), false);
   await second.stop();
 });
 
