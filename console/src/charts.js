@@ -77,7 +77,8 @@ export class TimeChart {
       ...sizeOf(this.plot),
       legend: { show: false },
       cursor: { drag: { x: false, y: false }, points: { size: 6 } },
-      padding: [8, 8, 0, 0],
+      // Room for half of the last time below.
+      padding: [8, 28, 0, 0],
       scales: {
         x: { time: true, range: (_, __, last) => lastMinutes(this.#ring.columns[0], last) },
         y: { range: (_, __, most) => [0, Math.max(most ?? 0, 1) * 1.15] },
@@ -100,7 +101,7 @@ export class TimeChart {
   }
 }
 
-const axisMark = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
+const axisMark = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 2 });
 
 function gapSeconds() {
   return (PERIODS_MISSED * Math.max(settings.periodMs, 1_000)) / 1_000;
