@@ -203,7 +203,7 @@ pub(super) fn poll_write_slices(
 pub(super) fn try_write(stream: &TcpStream, queue: &mut VecDeque<Image>) -> io::Result<Written> {
     let (mut bytes, mut is_cut) = (0, false);
     while !queue.is_empty() {
-        match with_slices(queue, |slices| stream.try_write_vectored(slices)) {
+        match with_slices(queue.iter(), |slices| stream.try_write_vectored(slices)) {
             Ok(written) => {
                 bytes += written;
                 is_cut = advance(queue, written);
@@ -240,10 +240,13 @@ fn try_write_one(stream: &TcpStream, image: &mut Image) -> io::Result<Written> {
     Ok(Written { bytes, is_blocked: false, is_cut: false })
 }
 
-/// Shows the front of `queue` as a vectored write wants it.
-pub(super) fn with_slices<T>(queue: &VecDeque<Image>, write: impl FnOnce(&[IoSlice<'_>]) -> T) -> T {
+/// Shows the first of `images` as a vectored write wants them.
+pub(super) fn with_slices<'a, T>(
+    images: impl Iterator<Item = &'a Image>,
+    write: impl FnOnce(&[IoSlice<'_>]) -> T,
+) -> T {
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-    let parts = queue.iter().flat_map(|image| [&image.head, &image.tail]).filter(|part| !part.is_empty());
+    let parts = images.flat_map(|image| [&image.head, &image.tail]).filter(|part| !part.is_empty());
     let mut count = 0;
     for (slice, part) in slices.iter_mut().zip(parts) {
         *slice = IoSlice::new(part);

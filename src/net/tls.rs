@@ -54,7 +54,7 @@ impl TlsStream {
     /// rustls does not take its settings.
     pub(super) fn new(socket: TcpStream, identity: &Identity) -> io::Result<Self> {
         let mut tls = ServerConnection::new(identity.settings()).map_err(io::Error::other)?;
-        tls.set_buffer_limit(Some(RECORD_BYTES));
+        tls.set_buffer_limit(Some(RECORDS_BYTES));
         Ok(Self {
             socket,
             tls: RefCell::new(tls),
@@ -121,7 +121,8 @@ impl TlsStream {
             if queue.is_empty() || !is_flushed {
                 return Ok(Written { bytes, is_blocked: !is_flushed, is_cut });
             }
-            let taken = stream::with_slices(queue, |slices| self.tls.borrow_mut().writer().write_vectored(slices))?;
+            let images = queue.iter().take(in_one_record(queue));
+            let taken = stream::with_slices(images, |slices| self.tls.borrow_mut().writer().write_vectored(slices))?;
             if taken == 0 {
                 return Ok(Written { bytes, is_blocked: true, is_cut });
             }
@@ -247,6 +248,17 @@ impl fmt::Debug for TlsStream {
     }
 }
 
+/// How many images from the front are encrypted at once: what is a record cannot be taken back
+/// where its session ends, so it is either the rest of one image or no more than a record holds.
+fn in_one_record(queue: &VecDeque<Image>) -> usize {
+    let mut bytes = 0;
+    let fitting = queue.iter().take_while(|image| {
+        bytes += image.len();
+        bytes <= RECORD_BYTES
+    });
+    fitting.count().max(1)
+}
+
 /// The socket as rustls writes to it.
 struct Records<'a>(&'a TcpStream);
 
@@ -264,9 +276,12 @@ impl Write for Records<'_> {
     }
 }
 
+/// RFC 8446 section 5.1: the plaintext of a record.
+const RECORD_BYTES: usize = 16 * 1024;
+
 /// What may wait as records, and before the end of the handshake as it is. More would only
 /// stand behind what the socket does not take anyway.
-const RECORD_BYTES: usize = 64 * 1024;
+const RECORDS_BYTES: usize = 64 * 1024;
 
 /// RFC 8446 section 5.1: the content type of a ClientHello. No frame and no HTTP request begins so.
 const HANDSHAKE: u8 = 0x16;
@@ -276,3 +291,6 @@ thread_local! {
     /// read and the record that was begun before it.
     static PLAINTEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
+
+#[cfg(test)]
+mod tests;
