@@ -242,8 +242,8 @@ impl ImageCache {
     /// and is not there; answers whether it is to be made in this turn.
     pub fn prepare_envelope(&self, framing: &dyn Framing, dialect: usize, octets: usize, budget: &mut usize) -> bool {
         let row = framing.row();
-        let is_it = |cached: &Box<CachedImage>| cached.row == row && cached.dialect == dialect;
-        if !framing.takes_steps(octets) || self.envelopes.iter().filter_map(OnceLock::get).any(is_it) {
+        let is_it = |cached: &CachedImage| cached.row == row && cached.dialect == dialect;
+        if !framing.takes_steps(octets) || self.envelopes.iter().filter_map(OnceLock::get).any(|cached| is_it(cached)) {
             return true;
         }
         let is_in_budget = *budget > 0;

@@ -160,8 +160,6 @@ const MAX_WITH_BLANKS: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use super::*;
 
     #[test]
@@ -185,11 +183,8 @@ mod tests {
             format!("%{}b%", "_".repeat(60)),
         ];
         let likes = likes.map(|pattern| Like::parse(pattern, None).unwrap());
-        let begun = Instant::now();
         for _ in 0..10 {
             assert!(likes.iter().all(|like| !like.matches(&text)));
         }
-        // The first alone took 10 ms each time.
-        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     }
 }
