@@ -26,6 +26,7 @@ use super::pace::Paces;
 use super::pattern::{Pattern, Separators};
 use super::post::Post;
 use super::queue::{self, Full, Ledger};
+use super::refusals::{Line, Refusals};
 use super::selector::SelectorError;
 use super::stats::Stats;
 use super::topic::{Retained, RetainedLimits};
@@ -52,6 +53,7 @@ struct Inner {
     access: ArcSwap<Access>,
     reloads: watch::Sender<()>,
     stats: Stats,
+    refusals: Refusals,
     sequence: AtomicU64,
     mailbox_limits: mailbox::Limits,
     separators: Separators,
@@ -266,6 +268,7 @@ impl Broker {
             access: ArcSwap::from_pointee(access),
             reloads: watch::Sender::new(()),
             stats: Stats::default(),
+            refusals: Refusals::default(),
             sequence: AtomicU64::new(1),
             mailbox_limits: settings.mailbox,
             separators: settings.separators,
@@ -276,6 +279,11 @@ impl Broker {
     /// The counters.
     pub fn stats(&self) -> &Stats {
         &self.0.stats
+    }
+
+    /// How many refusals are logged.
+    pub fn refusals(&self) -> &Refusals {
+        &self.0.refusals
     }
 
     /// The shards' interest; a shard notes its own there.
@@ -538,7 +546,9 @@ impl Broker {
             return Ok(());
         }
         self.0.stats.rules_refused.add(1);
-        info!(%principal, %operation, %destination, rule = %by, "refused by the rules");
+        if let Some(Line { left_out }) = self.0.refusals.line() {
+            info!(%principal, %operation, %destination, rule = %by, left_out, "refused by the rules");
+        }
         let what = match operation {
             Operation::Subscribe => "subscribe to",
             Operation::Send => "send to",

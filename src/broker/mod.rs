@@ -17,6 +17,7 @@ pub mod pace;
 pub mod pattern;
 pub mod post;
 pub mod queue;
+pub mod refusals;
 pub mod router;
 pub mod selector;
 pub mod stats;

@@ -96,6 +96,7 @@ use super::timer::Timer;
 use super::turn::give_way;
 use crate::broker::mailbox::{Mailbox, Pushed};
 use crate::broker::pace::Wanted;
+use crate::broker::refusals::{Line, clipped};
 use crate::broker::router::{ConnectionKey, Route};
 use crate::broker::{Broker, BrokerError};
 use crate::message::{Credentials, Delivery, Destination, Image, Message, SubscriptionId};
@@ -532,7 +533,11 @@ impl Connection {
 
     fn refuse(&self, state: &mut State, now: Instant, ticket: Ticket, error: &BrokerError) {
         self.broker().stats().refused.add(1);
-        info!(connection = self.id, reason = %error, "refused");
+        // What the rules refuse has a line of its own, with the rule.
+        let is_logged = matches!(error, BrokerError::NotAllowed { .. });
+        if !is_logged && let Some(Line { left_out }) = self.broker().refusals().line() {
+            info!(connection = self.id, reason = clipped(error.to_string()), left_out, "refused");
+        }
         state.session.handle_reply(now, ticket, Reply::Refused(Refusal::new(error.status(), error.to_string())));
     }
 }
