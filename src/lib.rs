@@ -70,27 +70,31 @@
 //! # Who may come in: the threat model
 //!
 //! Whoever reaches a port is a stranger until [`broker::auth`] says otherwise; what a stranger can
-//! do is bounded before it is checked (octets before CONNECTED, attempts that wait, time).
+//! do is bounded before it is checked: octets (`unconnected_frame_bytes` of a STOMP frame, and up to
+//! `sockjs.payload_bytes` of the WebSocket message around it), attempts that wait or fail, time.
 //!
 //! - **Guessing.** Of one address only so many attempts in a minute may fail, by CONNECT, SUBSCRIBE,
 //!   REST and streams together. Passwords are argon2id hashes; one core at most checks them, and
-//!   one address takes only some of the places. A name that nobody has takes as long as one that somebody
-//!   has, answers never say what was wrong, and secrets are compared in constant time. A passcode
-//!   that stands in the settings as it is gives up the first of these: the log warns of it.
+//!   one address takes only some of the places. A name that nobody has takes as long as the
+//!   costliest hash of the settings, answers never say what was wrong, and secrets are compared in
+//!   constant time. Hashes of different cost, and a passcode that stands in the settings as it is,
+//!   give up the first of these; of the latter the log warns.
 //! - **Forged tokens.** A key is bound to one algorithm when it is read ([`broker::auth::jwt`]),
 //!   so a token does not choose how it is checked. Keys come from files of the operator, or from
 //!   one URL that only the operator chooses; headers that bring keys along (`jwk`, `jku`) are not
-//!   read, unknown `crit` is refused. Whoever controls that URL, or its TLS roots, is trusted.
+//!   read, any `crit` is refused. Whoever controls that URL, or its TLS roots, is trusted.
 //! - **Stolen tokens.** They are good until `exp`: there is no list of those withdrawn. A session
 //!   ends with its token. What leaves the settings (a user, a hash, a token, a key file's key) ends
-//!   its sessions at SIGHUP; a key that is no longer published is no longer taken at the next fetch,
-//!   and sessions on it stand until `exp`.
+//!   its sessions at SIGHUP; a key that is no longer published is no longer taken after the next
+//!   fetch that succeeds, and sessions on it stand until `exp`.
 //! - **Reaching further than allowed.** [`broker::acl`] decides each SUBSCRIBE, SEND, call and REST
 //!   request, by one function. A pattern is never wider than one rule; a name in `{user}` is one
 //!   word, never a wildcard. Retained values follow the same decision. Other rules at SIGHUP end the
 //!   subscriptions that they do not allow.
-//! - **Reading the log or `check`.** Credentials have no `Debug` that shows them; `check` masks
-//!   passwords, tokens, keys and their hashes. Names with control characters are let in nowhere.
+//! - **Reading the log or `check`.** [`message::Credentials`] has no `Debug` that shows them, and
+//!   frames, headers and queries, which may hold them, are not logged; `check` masks passwords,
+//!   tokens, keys, their hashes and the password of a URL. Names with control characters are let in
+//!   nowhere, and no text of a peer begins a line of the log.
 //! - **Not defended against:** who reads the settings file or the memory of this process; whoever
 //!   is on the path without TLS; an identity provider that lies.
 //!
@@ -102,7 +106,7 @@
 //!
 //! - **Memory and descriptors.** Every place above is bounded; [`net::limits`] bounds what the
 //!   sessions of an address, a user and all together may have, and how fast they may send. At the
-//!   limit on open files accepting pauses and goes on.
+//!   limit on open files accepting pauses and goes on. Lines that tell of refusals are bounded, too.
 //! - **Time.** A head, a body, a TLS handshake, a PROXY header, CONNECT, a farewell: each has a
 //!   deadline. A connection has its turn and gives way to the shard's others.
 //! - **Panics** are a bug; one costs its connection, is counted and logged.
