@@ -45,9 +45,11 @@ impl Access {
     }
 
     pub(super) async fn authenticate(&self, attempt: &Attempt) -> Result<Identity, AuthError> {
-        // Only what can be guessed counts: TLS has verified a certificate, and nothing is no guess.
-        let peer = attempt.peer.filter(|_| match attempt.credentials {
-            Some(Credentials::Password { .. } | Credentials::Token(_) | Credentials::ApiKey(_)) => true,
+        // Only what can be guessed counts: not a signature, nor a certificate, which TLS has verified, nor
+        // nothing. Behind one address there may be many, whom another's bad tokens must not lock out.
+        let peer = attempt.peer.filter(|_| match &attempt.credentials {
+            Some(Credentials::Token(token)) => !jwt::is_signed(token),
+            Some(Credentials::Password { .. } | Credentials::ApiKey(_)) => true,
             Some(Credentials::Certificate(_)) | None => false,
         });
         if let Some(retry_after) = peer.and_then(|peer| self.failures.wait(peer)) {
@@ -140,6 +142,7 @@ mod tests {
         for token in ["bad", "good"] {
             assert_eq!(access.authenticate(&from(token, 1)).await, Err(AuthError::TooMany { retry_after }));
         }
+        assert_eq!(access.authenticate(&from("a.signed.token", 1)).await, Err(AuthError::Refused));
         assert!(access.authenticate(&from("good", 2)).await.is_ok());
         assert!(access.authenticate(&Attempt { credentials: None, ..from("", 1) }).await.is_ok());
         tokio::time::advance(retry_after).await;

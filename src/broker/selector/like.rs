@@ -107,7 +107,7 @@ impl Part {
             Self::WithBlanks(own) => {
                 let mut chars = text.chars();
                 let is_so = own.chars.iter().all(|own| chars.next().is_some_and(|c| own.is_none_or(|own| own == c)));
-                is_so.then(|| chars.as_str())
+                is_so.then_some(chars.as_str())
             }
         }
     }
