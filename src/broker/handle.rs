@@ -153,6 +153,16 @@ pub enum BrokerError {
         /// The limit.
         max: usize,
     },
+    /// A pattern of more words than one may have.
+    #[error("{pattern} has {count} words; a pattern may have {max}")]
+    PatternTooLong {
+        /// What was asked for.
+        pattern: Destination,
+        /// How many it has.
+        count: usize,
+        /// Allowed.
+        max: usize,
+    },
     /// More wildcards for any words, with others behind them, than a session's patterns may have.
     #[error(
         "{pattern}: the patterns of this session would have {count} wildcards for any words (#, **) before other \
@@ -217,6 +227,7 @@ impl BrokerError {
             | Self::QueueName(_)
             | Self::NoPrefetch { .. }
             | Self::TooManyBranches { .. }
+            | Self::PatternTooLong { .. }
             | Self::BadUserDestination(_)
             | Self::BadTempQueue(_)
             | Self::TempQueueTaken(_)

@@ -87,6 +87,12 @@ impl Pattern {
         steps
     }
 
+    /// How many words it has; wildcards for any words that follow each other, or others of one word,
+    /// are one.
+    pub fn word_count(&self) -> usize {
+        self.steps().len()
+    }
+
     /// How many wildcards for any words stand before others of its words: each lets a look-up go on
     /// at every word of a name.
     pub fn branches(&self) -> usize {
@@ -167,11 +173,13 @@ struct Node<T> {
     any: Option<Box<Self>>,
     /// Whether it is the `any` of another, which any words lead back to.
     is_any: bool,
+    /// Whether it is behind another `any`, so that a look-up may come to it at several words.
+    is_behind_any: bool,
 }
 
 impl<T> Default for Node<T> {
     fn default() -> Self {
-        Self { value: None, words: HashMap::new(), one: None, any: None, is_any: false }
+        Self { value: None, words: HashMap::new(), one: None, any: None, is_any: false, is_behind_any: false }
     }
 }
 
@@ -197,12 +205,17 @@ impl<T> PatternMap<T> {
         T: Default,
     {
         let mut node = &mut self.root;
+        let mut is_behind_any = false;
         for step in pattern.steps() {
             node = match step {
                 Step::Word(word) => node.words.entry(word.into()).or_default(),
                 Step::One => node.one.get_or_insert_default(),
-                Step::Any => node.any.get_or_insert_with(|| Box::new(Node { is_any: true, ..Node::default() })),
+                Step::Any => {
+                    let made = || Box::new(Node { is_any: true, is_behind_any, ..Node::default() });
+                    node.any.get_or_insert_with(made)
+                }
             };
+            is_behind_any |= step == Step::Any;
         }
         if node.value.is_none() {
             self.len += 1;
@@ -223,8 +236,13 @@ impl<T> PatternMap<T> {
             return;
         }
         let (mut active, mut next) = (Vec::new(), Vec::new());
-        self.root.enter(&mut active, &Staying::default());
-        for word in self.separators.words(destination.as_str()) {
+        let words = self.separators.words(destination.as_str());
+        // Behind the last word for which no wildcard stands
+        let open =
+            words.clone().enumerate().filter(|(_, word)| is_reserved(word)).map(|(at, _)| at + 1).last().unwrap_or(0);
+        self.root.enter(&mut active, &Staying::default(), open == 0, found);
+        for (at, word) in words.enumerate() {
+            let is_open = at + 1 >= open;
             let takes_wildcards = !is_reserved(word);
             if takes_wildcards {
                 next.extend(active.iter().copied().filter(|node| node.is_any));
@@ -232,10 +250,10 @@ impl<T> PatternMap<T> {
             let staying = Staying::of(&next);
             for node in active.drain(..) {
                 if let Some(node) = node.words.get(word) {
-                    node.enter(&mut next, &staying);
+                    node.enter(&mut next, &staying, is_open, found);
                 }
                 if takes_wildcards && let Some(one) = &node.one {
-                    one.enter(&mut next, &staying);
+                    one.enter(&mut next, &staying, is_open, found);
                 }
             }
             mem::swap(&mut active, &mut next);
@@ -299,13 +317,21 @@ impl<T> Node<T> {
         forgotten
     }
 
-    /// Comes to a node, and by no words at all to its `any`.
-    fn enter<'a>(&'a self, active: &mut Vec<&'a Self>, staying: &Staying<T>) {
+    /// Comes to a node, and by no words at all to its `any`. Where that ends its patterns, and no word
+    /// that is left is for no wildcard (`is_open`), they are found: it need not be stayed at.
+    fn enter<'a>(
+        &'a self,
+        active: &mut Vec<&'a Self>,
+        staying: &Staying<T>,
+        is_open: bool,
+        found: &mut impl FnMut(&'a T),
+    ) {
         active.push(self);
-        if let Some(any) = &self.any
-            && !staying.0.contains(&(&raw const **any))
-        {
-            active.push(any);
+        let Some(any) = &self.any else { return };
+        match &any.value {
+            Some(value) if is_open && !any.is_behind_any && any.words.is_empty() && any.one.is_none() => found(value),
+            _ if staying.0.contains(&(&raw const **any)) => {}
+            _ => active.push(any),
         }
     }
 }

@@ -64,6 +64,11 @@ async fn a_session_has_so_many_wildcards_for_any_words_before_others_and_no_more
         }
         client.say("SUBSCRIBE\nid:last\ndestination:/topic/a/#\nselector: \n\n\0");
         served(&client).await;
+        let long = shard.connect().await;
+        long.say(&format!("SUBSCRIBE\nid:a\ndestination:/topic{}\n\n\0", "/*".repeat(15)));
+        served(&long).await;
+        long.say(&format!("SUBSCRIBE\nid:b\ndestination:/topic{}\n\n\0", "/*".repeat(16)));
+        long.until("has 17 words; a pattern may have 16").await;
         client.say("SUBSCRIBE\nid:more\ndestination:/topic/#/a\n\n\0");
         client.until("the patterns of this session would have 65 wildcards for any words (#, **) before other words; at most 64 are allowed").await;
     })

@@ -1,7 +1,5 @@
 //! `LIKE`: a pattern over texts, in which `%` is any characters and `_` one.
 
-use std::collections::HashMap;
-
 use memchr::memmem::Finder;
 
 /// A pattern that is ready to be looked for: in one pass over the text for all of it, however it is
@@ -74,8 +72,9 @@ enum Part {
 #[derive(Debug, Clone)]
 struct Blanks {
     chars: Vec<Option<char>>,
-    /// For each character, at which places it may stand, a bit for each; all others may at those of a `_`.
-    places: HashMap<char, u64>,
+    /// For each character, in their order, at which places it may stand, a bit for each; all others may at
+    /// those of a `_`.
+    places: Vec<(char, u64)>,
     blanks: u64,
 }
 
@@ -91,12 +90,14 @@ impl Part {
             ));
         }
         let blanks = chars.iter().enumerate().filter(|(_, c)| c.is_none()).map(|(at, _)| 1 << at).sum();
-        let mut places = HashMap::new();
-        for (at, c) in chars.iter().enumerate() {
-            if let Some(c) = c {
-                *places.entry(*c).or_insert(blanks) |= 1 << at;
-            }
-        }
+        let mut known: Vec<char> = chars.iter().copied().flatten().collect();
+        known.sort_unstable();
+        known.dedup();
+        let places_of = |c: char| {
+            let own = chars.iter().enumerate().filter(|(_, own)| **own == Some(c)).map(|(at, _)| 1_u64 << at);
+            (c, blanks | own.sum::<u64>())
+        };
+        let places = known.into_iter().map(places_of).collect();
         Ok(Self::WithBlanks(Blanks { chars: chars.to_vec(), places, blanks }))
     }
 
@@ -135,13 +136,18 @@ impl Part {
 }
 
 impl Blanks {
+    fn places_of(&self, c: char) -> u64 {
+        let known = self.places.binary_search_by_key(&c, |(known, _)| *known);
+        known.map_or(self.blanks, |at| self.places[at].1)
+    }
+
     /// A bit for each place up to which the last characters of the text fit: one shift a character.
     fn behind_first<'a>(&self, text: &'a str) -> Option<&'a str> {
         let whole = 1 << (self.chars.len() - 1);
         let mut fits: u64 = 0;
         let mut chars = text.chars();
         while let Some(c) = chars.next() {
-            fits = ((fits << 1) | 1) & self.places.get(&c).copied().unwrap_or(self.blanks);
+            fits = ((fits << 1) | 1) & self.places_of(c);
             if fits & whole != 0 {
                 return Some(chars.as_str());
             }

@@ -50,7 +50,7 @@ impl Connection {
         let destination = address::subscribed(&subscription.destination, principal, key)?;
         match self.broker().subscribe_target(principal, &destination)? {
             Target::Topic => {
-                self.check_branches(state, &destination)?;
+                self.check_pattern(state, &destination)?;
                 let is_temp_queue = destination.kind() == DestinationKind::TempQueue;
                 if is_temp_queue && state.subscriptions.iter().any(|(_, other)| *other == destination) {
                     return Err(BrokerError::TempQueueTaken(subscription.destination.clone()));
@@ -64,7 +64,11 @@ impl Connection {
     }
 
     /// Bounds what a look-up of a name costs because of one session's patterns.
-    fn check_branches(&self, state: &State, pattern: &Destination) -> Result<(), BrokerError> {
+    fn check_pattern(&self, state: &State, pattern: &Destination) -> Result<(), BrokerError> {
+        let count = self.broker().pattern(pattern).map_or(0, |pattern| pattern.word_count());
+        if count > MAX_PATTERN_WORDS {
+            return Err(BrokerError::PatternTooLong { pattern: pattern.clone(), count, max: MAX_PATTERN_WORDS });
+        }
         let branches = |of: &Destination| self.broker().pattern(of).map_or(0, |pattern| pattern.branches());
         let own = branches(pattern);
         if own == 0 {
@@ -249,6 +253,9 @@ fn note(state: &mut State, id: SubscriptionId, destination: Destination) {
     }
     state.subscriptions.push((id, destination));
 }
+
+/// A look-up goes through every word of every pattern that matches so far, a thousand perhaps.
+const MAX_PATTERN_WORDS: usize = 16;
 
 /// Wildcards for any words, with others behind them, of all patterns of a session. Each of them may
 /// have a look-up go on at every word of a name, 128 at most.
